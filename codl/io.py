@@ -1,0 +1,159 @@
+"""Files in and out: YAML and JSON read with errors that name the file, canonical JSON, digests, atomic writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from codl.errors import FileError, SchemaError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_TEXT_BYTES = 64 * 1024 * 1024
+"""Larger YAML, JSON or CSV files are refused: nobody writes them by hand."""
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a file.
+
+    Raises:
+        FileError: it is missing, a folder, not UTF-8, or larger than `MAX_TEXT_BYTES`.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise FileError(path, f"is larger than {MAX_TEXT_BYTES // 2**20} MiB, the limit for text files")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileError(path, "no such file") from None
+    except IsADirectoryError:
+        raise FileError(path, "is a folder, not a file") from None
+    except UnicodeDecodeError:
+        raise FileError(path, "is not text (UTF-8)") from None
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror}") from None
+
+
+def read_yaml(path: Path | str) -> Any:
+    """A YAML 1.2 file as plain Python values (YAML is a superset of JSON)."""
+    try:
+        return YAML(typ="safe", pure=True).load(read_text(path))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise FileError(path, f"is not YAML: {where}{error.problem or error}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise FileError(path, f"is not YAML: {error}") from None
+
+
+def read_json(path: Path | str) -> Any:
+    """A JSON file as plain Python values."""
+    try:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise FileError(path, f"is not JSON: {error}") from None
+
+
+def validate(model: type[Model], data: Any, source: Path | str) -> Model:
+    """`data` as a pydantic model; every problem of the file in one error, each with the path of its field."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = [(".".join(map(str, e["loc"])), _message(e)) for e in error.errors()]
+        raise SchemaError(source, problems) from None
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return "unknown field"
+    if error["type"] == "missing":
+        return "is missing"
+    given = repr(error["input"])
+    return f"{message} (given: {given if len(given) <= 60 else given[:57] + '...'})"
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, pydantic models, enums, arrays, tuples and paths as values that JSON knows."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return {"shape": list(value.shape), "dtype": str(value.dtype), "sha256": _hash_array(value)}
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _hash_array(array: np.ndarray) -> str:
+    contiguous = np.ascontiguousarray(array)
+    return hashlib.sha256(memoryview(contiguous).cast("B") if contiguous.size else b"").hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces, shortest floats, no NaN."""
+    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON: identifies a model, plan or hardware."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place on success and vanishes on any failure.
+
+    Raises:
+        FileError: the folder does not exist or cannot be written.
+    """
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise FileError(target, f"cannot be written: {error.strerror}") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file so that a reader sees the old contents or the new, never a part."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write a value as indented JSON with sorted keys."""
+    write_text(path, json.dumps(to_plain(value), sort_keys=True, indent=1, allow_nan=False) + "\n")

@@ -1,0 +1,138 @@
+"""The plan: what is cut, where, and who computes which part. One JSON file, read unchanged by every interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from codl.errors import PlanError
+from codl.graph import Graph
+from codl.io import digest, read_json, validate, write_json
+from codl.ops import REGISTRY, Dimension
+
+DataType = Literal["buffer", "image"]
+Sharing = Literal["unified", "mapped", "copied"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Reference(_Strict):
+    """What a plan was made for: a name for people, a digest for the check."""
+
+    name: str
+    digest: str
+
+
+class ProcessorUse(_Strict):
+    """How a plan uses one processor: its data type, and the kernel variant of each operator that it computes."""
+
+    kind: Literal["cpu", "gpu"]
+    data_type: DataType = "buffer"
+
+
+class Chain(_Strict):
+    """Operators that share one partition: data is shared between processors only at the chain's ends.
+
+    `shares` is the share of the last operator's output, along `dimension`, that each processor computes (earlier
+    operators get their halo on top). A placement on one processor has one share of 1 and no dimension.
+    """
+
+    operators: tuple[str, ...] = Field(min_length=1)
+    dimension: Dimension | None = None
+    shares: dict[str, float] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Chain:
+        if abs(sum(self.shares.values()) - 1) > 1e-9:
+            raise ValueError(f"shares {self.shares} do not sum to 1")
+        if len(self.shares) > 1 and self.dimension is None:
+            raise ValueError("a split needs a dimension: height, width or output_channel")
+        if any(not 0 < share <= 1 for share in self.shares.values()):
+            raise ValueError(f"shares {self.shares} must lie in (0, 1]; leave out a processor that has none")
+        return self
+
+
+class Plan(_Strict):
+    """A partition plan for one model on one hardware description."""
+
+    format: Literal["codl.plan/1"] = Field(default="codl.plan/1", alias="schema")
+    model: Reference
+    hardware: Reference
+    planner: str
+    processors: dict[str, ProcessorUse]
+    """In the order in which a split dimension is dealt out: the first processor gets the lowest rows or channels."""
+    sharing: Sharing
+    """`unified`: all processors work on one memory, ordered by events. `mapped`: one memory, handed over by map and
+    unmap, with data types transformed. `copied`: separate memories."""
+    home: str | None = None
+    """The processor that takes in every co-executed result in its own data type (MACE keeps all on the GPU)."""
+    alignment: dict[Dimension, int] = {}
+    """Cuts are multiples of this many rows or channels (the kernels' blocks); 1 where it is not given."""
+    chains: tuple[Chain, ...]
+    algorithms: dict[str, dict[str, str]] = {}
+    """Kernel variant by operator and processor, where the hardware's kernel library has a choice."""
+    predicted_ms: float | None = None
+    """Latency that the planner expected of its own plan."""
+    planning_ms: float | None = None
+
+    @property
+    def digest(self) -> str:
+        """Identifies the decisions; how long planning took and what it expected do not matter."""
+        return digest(self.model_dump(mode="json", exclude={"predicted_ms", "planning_ms"}))
+
+    @property
+    def chain_of(self) -> Mapping[str, int]:
+        """Index of the chain of each operator."""
+        return {name: index for index, chain in enumerate(self.chains) for name in chain.operators}
+
+    def write(self, path: Path | str) -> None:
+        """Write the JSON file (atomically)."""
+        write_json(path, self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    @staticmethod
+    def read(path: Path | str) -> Plan:
+        """Read a plan file.
+
+        Raises:
+            FileError, SchemaError: missing, not JSON, or not a plan.
+        """
+        return validate(Plan, read_json(path), path)
+
+    def check(self, graph: Graph) -> None:
+        """Raise `PlanError` unless the plan is legal for this graph.
+
+        Checked: made for this model; every operator once; chains in a topological order; known processors; splits
+        along a dimension that the operators allow; chains whose inner results nobody outside needs in part.
+        """
+        if self.model.digest != graph.digest:
+            raise PlanError(
+                f"the plan was made for {self.model.name} (digest {self.model.digest}), "
+                f"not for {graph.name} (digest {graph.digest}); plan this model anew"
+            )
+        planned = [name for chain in self.chains for name in chain.operators]
+        missing = [node.name for node in graph.nodes if node.name not in set(planned)]
+        unknown = [name for name in planned if name not in graph.by_name]
+        if missing or unknown or len(set(planned)) != len(planned):
+            what = f"leaves out {missing[0]!r}" if missing else f"names {unknown[0]!r}, which the model lacks" if unknown else "names an operator twice"
+            raise PlanError(f"the plan {what}")
+        made = set(graph.inputs) | graph.weights
+        for index, chain in enumerate(self.chains):
+            for processor in chain.shares:
+                if processor not in self.processors:
+                    raise PlanError(f"chain {index}: unknown processor {processor!r}; known: {', '.join(self.processors)}")
+            for name in chain.operators:
+                node = graph.by_name[name]
+                for value in node.inputs:
+                    if value and value not in made:
+                        raise PlanError(f"chain {index}: {name} reads {value!r} before it is made")
+                made.update(node.outputs)
+                if chain.dimension is not None and len(chain.shares) > 1:
+                    allowed = REGISTRY[node].dimensions(graph, node)
+                    if chain.dimension not in allowed:
+                        names = ", ".join(d.value for d in allowed) or "none: it runs whole"
+                        raise PlanError(f"chain {index}: {name} cannot be split along {chain.dimension.value}; allowed: {names}")

@@ -1,0 +1,124 @@
+"""Quantities as people write them ("25.6 GB/s", "12 us") and as the program holds them (SI floats).
+
+Files say their units; inside, everything is seconds, bytes, hertz, watts, joules, and floating-point operations per
+second. Each quantity is a pydantic field type that reads text with a unit, refuses a unit of another dimension, and
+writes a readable text back.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any
+
+import pint
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+
+@cache
+def _registry() -> pint.UnitRegistry[float]:
+    registry: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=":auto:")
+    registry.define("flop = []")
+    return registry
+
+
+@cache
+def parse(text: str, unit: str) -> float:
+    """The number of `unit`s in a text such as "12 us".
+
+    Raises:
+        ValueError: it is no quantity, has no unit, or has a unit of another dimension.
+    """
+    registry = _registry()
+    try:
+        quantity = registry.Quantity(text)
+    except Exception:  # pint raises errors of its tokenizer, of its parser and of Python's arithmetic
+        raise ValueError(f"{text!r} is not a quantity; write a number and a unit, such as {_example(unit)!r}") from None
+    if quantity.dimensionless and not registry.Unit(unit).dimensionless:
+        raise ValueError(f"{text!r} has no unit; write a number and a unit, such as {_example(unit)!r}")
+    try:
+        return float(quantity.to(unit).magnitude)
+    except pint.DimensionalityError:
+        raise ValueError(f"{text!r} has the wrong unit; a unit such as {_example(unit)!r} is needed") from None
+
+
+_EXAMPLES = {
+    "second": "12 us",
+    "byte": "128 KiB",
+    "byte/second": "25.6 GB/s",
+    "hertz": "2.84 GHz",
+    "watt": "1.5 W",
+    "joule": "3 mJ",
+    "joule/byte": "60 pJ/byte",
+    "joule/flop": "5 pJ/flop",
+    "flop/second": "110 Gflop/s",
+    "second/byte": "0.3 ns/byte",
+    "second/flop": "9 ps/flop",
+}
+
+
+def _example(unit: str) -> str:
+    return _EXAMPLES[unit]
+
+
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+_SYMBOLS = {
+    "second": "s",
+    "byte": "byte",
+    "byte/second": "B/s",
+    "hertz": "Hz",
+    "watt": "W",
+    "joule": "J",
+    "joule/byte": "J/byte",
+    "joule/flop": "J/flop",
+    "flop/second": "flop/s",
+    "second/byte": "s/byte",
+    "second/flop": "s/flop",
+}
+
+
+def render(value: float, unit: str) -> str:
+    """A readable text that `parse` reads back to the same float: "12 us", "25.6 GB/s"."""
+    symbol = _SYMBOLS[unit]
+    if value == 0:
+        return f"0 {symbol}"
+    for scale, prefix in _PREFIXES:
+        if abs(value) >= scale:
+            break
+    text = f"{value / scale:.12g} {prefix}{symbol}"
+    return text if parse(text, unit) == value else f"{value!r} {symbol}"
+
+
+def _quantity(unit: str, minimum: float = 0.0) -> Any:
+    def read(value: object) -> float:
+        if isinstance(value, str):
+            number = parse(value, unit)
+        elif isinstance(value, float):  # already SI: made by the program, not read from a file
+            number = value
+        else:
+            raise ValueError(f"{value!r} has no unit; write a text such as {_example(unit)!r}")
+        if not minimum <= number < float("inf"):
+            raise ValueError(f"{value!r} is out of range; it must be at least {minimum:g} and finite")
+        return number
+
+    def write(value: float) -> str:
+        return render(value, unit)
+
+    return Annotated[
+        float,
+        BeforeValidator(read),
+        PlainSerializer(write, return_type=str),
+        WithJsonSchema({"type": "string", "examples": [_example(unit)], "description": f"a quantity in {unit}"}),
+    ]
+
+
+Seconds = _quantity("second")
+Bytes = _quantity("byte")
+BytesPerSecond = _quantity("byte/second")
+Hertz = _quantity("hertz")
+Watts = _quantity("watt")
+Joules = _quantity("joule")
+JoulesPerByte = _quantity("joule/byte")
+JoulesPerFlop = _quantity("joule/flop")
+FlopsPerSecond = _quantity("flop/second")
+SecondsPerByte = _quantity("second/byte")
+SecondsPerFlop = _quantity("second/flop")
