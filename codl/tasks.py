@@ -200,24 +200,24 @@ def _reasons(tasks: TaskGraph, graph: Graph) -> None:
 
 def _data_flow(tasks: TaskGraph, graph: Graph) -> None:
     """Every element read was written before, and whoever wrote it is ordered before the reader."""
-    before: dict[str, set[str]] = {}
+    bit = {task.id: 1 << index for index, task in enumerate(tasks.tasks)}
+    before: dict[str, int] = {}  # everything ordered before a task, as a bit set
     last: dict[str, str] = {}
     written: dict[str, list[tuple[Region, str]]] = {name: [] for name in tasks.buffers}
     for names in tasks.inputs.values():
         for name in names:
             written[name].append((tasks.buffers[name].region, ""))
     for task in tasks.tasks:
-        ancestors: set[str] = set()
+        ancestors = 0
         for dep in (*task.deps, *((last[task.lane],) if task.lane in last else ())):
-            ancestors |= before[dep]
-            ancestors.add(dep)
+            ancestors |= before[dep] | bit[dep]
         before[task.id] = ancestors
         last[task.lane] = task.id
         for access in task.reads:
             pieces = []
             for region, writer in written[access.buffer]:
                 if region.overlaps(access.region):
-                    if writer and writer not in ancestors:
+                    if writer and not bit[writer] & ancestors:
                         _fail(task, f"reads {access.buffer} without waiting for {writer}")
                     pieces.append(region)
             if not covers(pieces, access.region):

@@ -12,6 +12,7 @@ from codl.errors import PlanError
 from codl.graph import Graph
 from codl.io import digest, read_json, validate, write_json
 from codl.ops import REGISTRY, Dimension
+from codl.plan.partition import exits
 
 DataType = Literal["buffer", "image"]
 Sharing = Literal["unified", "mapped", "copied"]
@@ -114,25 +115,53 @@ class Plan(_Strict):
                 f"the plan was made for {self.model.name} (digest {self.model.digest}), "
                 f"not for {graph.name} (digest {graph.digest}); plan this model anew"
             )
-        planned = [name for chain in self.chains for name in chain.operators]
-        missing = [node.name for node in graph.nodes if node.name not in set(planned)]
-        unknown = [name for name in planned if name not in graph.by_name]
-        if missing or unknown or len(set(planned)) != len(planned):
-            what = f"leaves out {missing[0]!r}" if missing else f"names {unknown[0]!r}, which the model lacks" if unknown else "names an operator twice"
-            raise PlanError(f"the plan {what}")
+        self._check_coverage(graph)
         made = set(graph.inputs) | graph.weights
         for index, chain in enumerate(self.chains):
-            for processor in chain.shares:
-                if processor not in self.processors:
-                    raise PlanError(f"chain {index}: unknown processor {processor!r}; known: {', '.join(self.processors)}")
+            unknown = [name for name in chain.shares if name not in self.processors]
+            if unknown:
+                known = ", ".join(self.processors)
+                raise PlanError(f"chain {index}: unknown processor {unknown[0]!r}; known: {known}")
             for name in chain.operators:
                 node = graph.by_name[name]
-                for value in node.inputs:
-                    if value and value not in made:
-                        raise PlanError(f"chain {index}: {name} reads {value!r} before it is made")
+                early = [value for value in node.inputs if value and value not in made]
+                if early:
+                    raise PlanError(f"chain {index}: {name} reads {early[0]!r} before it is made")
                 made.update(node.outputs)
-                if chain.dimension is not None and len(chain.shares) > 1:
-                    allowed = REGISTRY[node].dimensions(graph, node)
-                    if chain.dimension not in allowed:
-                        names = ", ".join(d.value for d in allowed) or "none: it runs whole"
-                        raise PlanError(f"chain {index}: {name} cannot be split along {chain.dimension.value}; allowed: {names}")
+            self._check_chain(graph, index, chain)
+
+    def _check_coverage(self, graph: Graph) -> None:
+        planned = [name for chain in self.chains for name in chain.operators]
+        known = set(planned)
+        for name in planned:
+            if name not in graph.by_name:
+                raise PlanError(f"the plan names the operator {name!r}, which {graph.name} lacks")
+        for node in graph.nodes:
+            if node.name not in known:
+                raise PlanError(f"the plan leaves out the operator {node.name!r}")
+        if len(known) != len(planned):
+            twice = next(name for name in planned if planned.count(name) > 1)
+            raise PlanError(f"the plan names the operator {twice!r} twice")
+
+    def _check_chain(self, graph: Graph, index: int, chain: Chain) -> None:
+        for name in chain.operators:
+            spec = REGISTRY[graph.by_name[name]]
+            wrong = [p for p in chain.shares if spec.host_only and self.processors[p].kind != "cpu"]
+            if wrong:
+                raise PlanError(f"chain {index}: {name} runs on the CPU only, not on {wrong[0]!r}")
+        if len(chain.shares) == 1:
+            return
+        for name in chain.operators:
+            node = graph.by_name[name]
+            allowed = REGISTRY[node].dimensions(graph, node)
+            if chain.dimension not in allowed:
+                names = ", ".join(d.value for d in allowed) or "none, it runs whole"
+                dimension = chain.dimension.value if chain.dimension else "none"
+                raise PlanError(f"chain {index}: {name} cannot be split along {dimension}; allowed: {names}")
+        last = graph.by_name[chain.operators[-1]]
+        inner = [value for value in exits(graph, chain.operators) if value not in last.outputs]
+        if inner:
+            raise PlanError(
+                f"chain {index}: {inner[0]!r} is read outside the chain, but only the result of the chain's last "
+                f"operator ({last.name}) is shared; end a chain where it is made"
+            )

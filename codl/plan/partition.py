@@ -1,0 +1,98 @@
+"""Partition geometry: which box of each operator every processor computes, halo included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from codl.errors import PlanError
+from codl.graph import Graph
+from codl.ops import REGISTRY, Dimension
+from codl.region import Range, Region
+
+
+def parts(extent: int, shares: Mapping[str, float], alignment: int = 1) -> dict[str, Range]:
+    """Deal out 0..extent in the order of `shares`: disjoint ranges that cover it, cut at multiples of `alignment`.
+
+    Each cut is the cumulative share rounded to the nearest multiple; a processor whose range comes out empty is left
+    out, so that a share too small for the kernel's block becomes a placement.
+
+    Args:
+        extent: rows or channels to deal out.
+        shares: share of each processor, summing to 1, in dealing order.
+        alignment: cuts are multiples of this; the end of the last range is `extent` whatever it is.
+    """
+    dealt: dict[str, Range] = {}
+    start, cumulative = 0, 0.0
+    names = list(shares)
+    for name in names:
+        cumulative += shares[name]
+        stop = extent if name == names[-1] else min(extent, round(cumulative * extent / alignment) * alignment)
+        if stop > start:
+            dealt[name] = (start, stop)
+            start = stop
+    return dealt
+
+
+def output_parts(
+    graph: Graph, operator: str, dimension: Dimension | None, shares: Mapping[str, float], alignment: int = 1
+) -> dict[str, Region]:
+    """The box of `operator`'s output that each processor makes.
+
+    Raises:
+        PlanError: the operator cannot be split along `dimension`.
+    """
+    node = graph.by_name[operator]
+    whole = Region.full(graph.tensors[node.output].shape)
+    if len(shares) == 1 or dimension is None:
+        return {next(iter(shares)): whole}
+    axes = REGISTRY[node].dimensions(graph, node)
+    if dimension not in axes:
+        allowed = ", ".join(d.value for d in axes) or "none, it runs whole"
+        raise PlanError(f"{operator} cannot be split along {dimension.value}; allowed: {allowed}")
+    axis = axes[dimension]
+    dealt = parts(whole.shape[axis], shares, alignment)
+    return {name: whole.along(axis, start, stop) for name, (start, stop) in dealt.items()}
+
+
+def chain_regions(
+    graph: Graph, operators: Sequence[str], last_parts: Mapping[str, Region]
+) -> dict[str, dict[str, Region]]:
+    """What each processor computes of every operator of a chain so that it can make its part of the last one.
+
+    Walks the chain backwards: an operator must make the smallest box that holds all that later operators of the chain
+    read of it. The boxes of two processors overlap by the halo; that overlap is the chain's redundant work.
+
+    Returns:
+        processor -> operator -> box of its (first) output; operators that a processor need not compute are left out.
+    """
+    regions: dict[str, dict[str, Region]] = {}
+    last = graph.by_name[operators[-1]]
+    whole_chain = len(last_parts) == 1
+    for processor, part in last_parts.items():
+        needed: dict[str, Region] = {last.output: part}
+        own: dict[str, Region] = {}
+        for name in reversed(operators):
+            node = graph.by_name[name]
+            if whole_chain:
+                needed[node.output] = Region.full(graph.tensors[node.output].shape)
+            region = needed.get(node.output)
+            if region is None or region.empty:
+                continue
+            own[name] = region
+            reads = REGISTRY[node].input_regions(graph, node, region)
+            for (_, tensor), box in zip(graph.variable_inputs(node), reads, strict=True):
+                if not box.empty:
+                    needed[tensor.name] = needed[tensor.name].hull(box) if tensor.name in needed else box
+        regions[processor] = {name: own[name] for name in operators if name in own}
+    return regions
+
+
+def exits(graph: Graph, operators: Sequence[str]) -> tuple[str, ...]:
+    """Values made in the chain that are read outside of it or are outputs of the graph, in the order made."""
+    inside = set(operators)
+    return tuple(
+        value
+        for name in operators
+        for value in graph.by_name[name].outputs
+        if value and (value in graph.outputs or any(user.name not in inside for user in graph.consumers[value]))
+    )
