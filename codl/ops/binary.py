@@ -1,0 +1,38 @@
+"""Element-wise functions of two tensors that broadcast as in numpy: Add, Sub, Mul, Div, PRelu."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from codl.graph import Graph, Node
+from codl.ops.geometry import broadcast_region, feature_map_dimensions, light_work
+from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.unary import FLOPS
+from codl.region import Region
+
+
+class Binary(OpSpec):
+    """`a`, `b` of any rank, either may be constant; attribute `kind` add, sub, mul, div or prelu (a = x, b = slope).
+
+    The output has numpy's broadcast shape. An activation may be fused.
+    """
+
+    family = "binary"
+    onnx_types = ("Add", "Sub", "Mul", "Div", "PRelu")
+
+    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
+        return feature_map_dimensions(graph.tensor(node.output).shape)
+
+    def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
+        return tuple(broadcast_region(tensor.shape, out) for _, tensor in graph.variable_inputs(node))
+
+    def work(self, graph: Graph, node: Node, out: Region) -> Work:
+        flops = 1 + (FLOPS[node.activation.kind] if node.activation else 0)
+        return light_work(graph, node, out, self.input_regions(graph, node, out), "elementwise", flops)
+
+    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("elementwise",)
+
+    def program(self, request: KernelRequest) -> KernelProgram:
+        raise NotImplementedError

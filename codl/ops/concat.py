@@ -1,0 +1,55 @@
+"""Concat: several tensors one after another along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from codl.graph import Graph, Node
+from codl.ops.geometry import feature_map_dimensions, light_work
+from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.spec import Dimension, OpSpec, Work
+from codl.region import Region
+
+
+class Concat(OpSpec):
+    """Inputs of one rank; attribute `axis` >= 0. Inputs may be constant."""
+
+    family = "concat"
+    onnx_types = ("Concat",)
+
+    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
+        return feature_map_dimensions(graph.tensor(node.output).shape)
+
+    def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
+        parts = pieces(graph, node, out)
+        return tuple(parts[index] for index, _ in graph.variable_inputs(node))
+
+    def work(self, graph: Graph, node: Node, out: Region) -> Work:
+        return light_work(graph, node, out, self.input_regions(graph, node, out), "move", 0)
+
+    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("move",)
+
+    def program(self, request: KernelRequest) -> KernelProgram:
+        raise NotImplementedError
+
+
+def starts(graph: Graph, node: Node) -> tuple[int, ...]:
+    """Where each input begins along the axis of the output."""
+    axis = int(node.attributes["axis"])  # type: ignore[arg-type]
+    places = [0]
+    for value in node.inputs[:-1]:
+        places.append(places[-1] + graph.tensor(value).shape[axis])
+    return tuple(places)
+
+
+def pieces(graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
+    """What `out` needs of each input, in that input's coordinates; empty on the axis where it needs nothing."""
+    axis = int(node.attributes["axis"])  # type: ignore[arg-type]
+    low, high = out.ranges[axis]
+    parts = []
+    for value, start in zip(node.inputs, starts(graph, node), strict=True):
+        extent = graph.tensor(value).shape[axis]
+        begin = min(max(low - start, 0), extent)
+        parts.append(out.along(axis, begin, max(begin, min(high - start, extent))))
+    return tuple(parts)

@@ -1,0 +1,62 @@
+"""Pad: a border of a constant, of the edge's values, or of the mirrored inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from codl.graph import Graph, Node
+from codl.ops.geometry import feature_map_dimensions, light_work, table_range
+from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.spec import Dimension, OpSpec, Work
+from codl.region import Region
+
+
+class Pad(OpSpec):
+    """Attributes `begin`, `end` (elements added per axis; negative ones crop), `mode` constant, reflect or edge, and
+    `value` (for constant)."""
+
+    family = "pad"
+    onnx_types = ("Pad",)
+
+    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
+        return feature_map_dimensions(graph.tensor(node.output).shape)
+
+    def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
+        tables = source_tables(graph, node)
+        shape = graph.tensor(node.inputs[0]).shape
+        ranges = map(table_range, tables, out.ranges, shape)
+        return (Region(tuple(ranges)),)
+
+    def work(self, graph: Graph, node: Node, out: Region) -> Work:
+        return light_work(graph, node, out, self.input_regions(graph, node, out), "move", 0)
+
+    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("move",)
+
+    def program(self, request: KernelRequest) -> KernelProgram:
+        raise NotImplementedError
+
+
+def source_tables(graph: Graph, node: Node) -> tuple[np.ndarray, ...]:
+    """For each axis the input index (int32) that each output index takes its value from; -1 in a constant border."""
+    begins: tuple[int, ...] = node.attributes["begin"]  # type: ignore[assignment]
+    mode = node.attributes["mode"]
+    tables = []
+    for extent, size, begin in zip(
+        graph.tensor(node.inputs[0]).shape, graph.tensor(node.output).shape, begins, strict=True
+    ):
+        index = np.arange(size, dtype=np.int64) - begin
+        if mode == "constant":
+            index[(index < 0) | (index >= extent)] = -1
+        elif mode == "edge":
+            index = np.clip(index, 0, extent - 1)
+        elif extent > 1:  # mirrored at the first and the last element, neither repeated
+            period = 2 * (extent - 1)
+            index %= period
+            index = np.minimum(index, period - index)
+        else:
+            index[:] = 0
+        tables.append(index.astype(np.int32))
+    return tuple(tables)

@@ -1,0 +1,40 @@
+"""Slice: every `step`-th element of a range, on each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from codl.graph import Graph, Node
+from codl.ops.geometry import feature_map_dimensions, light_work
+from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.spec import Dimension, OpSpec, Work
+from codl.region import Range, Region
+
+
+class Slice(OpSpec):
+    """Attributes `starts` (>= 0) and `steps` (> 0), one for each axis; extents are those of the output."""
+
+    family = "slice"
+    onnx_types = ("Slice",)
+
+    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
+        return feature_map_dimensions(graph.tensor(node.output).shape)
+
+    def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
+        starts: tuple[int, ...] = node.attributes["starts"]  # type: ignore[assignment]
+        steps: tuple[int, ...] = node.attributes["steps"]  # type: ignore[assignment]
+        ranges: list[Range] = []
+        for (low, high), start, step in zip(out.ranges, starts, steps, strict=True):
+            begin = start + low * step
+            ranges.append((begin, begin + (high - 1 - low) * step + 1 if high > low else begin))
+        return (Region(tuple(ranges)),)
+
+    def work(self, graph: Graph, node: Node, out: Region) -> Work:
+        inputs = self.input_regions(graph, node, out)
+        return light_work(graph, node, out, inputs, "move", 0)
+
+    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("move",)
+
+    def program(self, request: KernelRequest) -> KernelProgram:
+        raise NotImplementedError
