@@ -119,7 +119,10 @@ Argument = Input | Output | Constant | Scratch | int | float
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One kernel launch: `entry` of the file `source` (relative to `codl/ops`), compiled with -D`defines`."""
+    """One kernel launch: `entry` of the file `source` (relative to `codl/ops`), compiled with -D`defines`.
+
+    A source may `#include` files of `codl/ops/cl` by name: compile with that folder on the include path.
+    """
 
     source: str
     entry: str
