@@ -81,7 +81,7 @@ class Task:
     """One command. `id` is readable and stable: `c03/conv2_1/kernel@gpu`.
 
     Args:
-        op: name of the graph's node; empty for tasks that belong to no operator.
+        op: name of the node whose result is made or moved, or of the graph input moved; empty where it is none.
         chain: id of the operator chain (`c03`).
         deps: ids of tasks on other lanes (and the enqueue) that must have ended; lane order is implied.
         reads, writes: what it touches. A kernel's reads are its variable inputs, in the order of the node's inputs.
@@ -160,7 +160,7 @@ def _ids(tasks: TaskGraph, graph: Graph) -> None:
         seen.add(task.id)
         if task.lane not in tasks.lanes:
             _fail(task, f"unknown lane {task.lane!r}; known: {', '.join(tasks.lanes)}")
-        if task.op and task.op not in graph.by_name:
+        if task.op and task.op not in graph.by_name and task.op not in graph.inputs:
             _fail(task, f"the model has no operator {task.op!r}")
 
 

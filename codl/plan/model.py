@@ -23,10 +23,12 @@ class _Strict(BaseModel):
 
 
 class Reference(_Strict):
-    """What a plan was made for: a name for people, a digest for the check."""
+    """What a plan was made for: the name under which it was found, and a digest for the check."""
 
     name: str
     digest: str
+    shapes: dict[str, tuple[int, ...]] = {}
+    """Input sizes that the user chose (`--shape`), where the model leaves them open."""
 
 
 class ProcessorUse(_Strict):
@@ -83,8 +85,9 @@ class Plan(_Strict):
 
     @property
     def digest(self) -> str:
-        """Identifies the decisions; how long planning took and what it expected do not matter."""
-        return digest(self.model_dump(mode="json", exclude={"predicted_ms", "planning_ms"}))
+        """Identifies the decisions; names of files, planning time and expectation do not matter."""
+        ignored = {"predicted_ms": True, "planning_ms": True, "model": {"name", "shapes"}, "hardware": {"name", "shapes"}}
+        return digest(self.model_dump(mode="json", exclude=ignored))
 
     @property
     def chain_of(self) -> Mapping[str, int]:

@@ -1,0 +1,81 @@
+"""What every command prints with: JSON on standard output, everything for people's eyes through rich."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from codl.io import to_plain
+
+out = Console(highlight=False)
+"""Results."""
+log = Console(stderr=True, highlight=False)
+"""Progress, notes and errors."""
+
+
+def fail(message: str) -> None:
+    log.print("codl:", message, markup=False, soft_wrap=True, style="red")
+
+
+def note(message: str) -> None:
+    log.print(message, markup=False, soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(to_plain(document), indent=1, allow_nan=False))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
+    """A table whose first column is text and whose other columns are right-aligned figures."""
+    grid = Table(title=title or None, caption=caption or None, title_justify="left", caption_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*(_cell(value) for value in row))
+    out.print(grid)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}"
+    return str(value)
+
+
+def percent(value: float | None) -> str | None:
+    """A share as a signed percentage, such as an error: +3.2 %."""
+    return None if value is None else f"{100 * value:+.1f} %"
+
+
+class Ticker:
+    """Progress of a task whose steps are counted: `total` first, then a step at a time."""
+
+    def __init__(self, progress: Progress, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def total(self, steps: int) -> None:
+        self._progress.update(self._task, total=steps)
+
+    def step(self, what: str = "") -> None:
+        self._progress.update(self._task, advance=1, what=what)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Ticker]:
+    """A progress bar with elapsed and remaining time on standard error."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[what]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=log, transient=True) as bar:
+        yield Ticker(bar, bar.add_task(title, total=None, what=""))

@@ -1,0 +1,71 @@
+"""Any legal plan of any network lowers to a task graph that obeys the rules of the command language."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codl.graph import Graph
+from codl.plan.lower import lower
+from codl.plan.partition import chain_regions, output_parts, parts
+from codl.region import Region
+from codl.tasks import COMMANDS, TaskKind, covers
+from tests.graphs import networks
+from tests.plans import plans
+
+
+@given(st.integers(1, 200), st.lists(st.floats(0.01, 1), min_size=1, max_size=4), st.sampled_from([1, 2, 4, 32]))
+def test_parts_cover_each_row_once_and_cut_at_blocks(extent: int, weights: list[float], alignment: int) -> None:
+    shares = {f"p{i}": w / sum(weights) for i, w in enumerate(weights)}
+    dealt = list(parts(extent, shares, alignment).values())
+    assert dealt[0][0] == 0 and dealt[-1][1] == extent
+    for (_, stop), (start, _) in zip(dealt, dealt[1:], strict=False):
+        assert stop == start and stop % alignment == 0
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_every_plan_lowers_to_a_legal_task_graph(data: st.DataObject) -> None:
+    graph = data.draw(networks())
+    plan = data.draw(plans(graph))
+    tasks = lower(graph, plan)  # lower() checks order, data flow, accesses and outputs
+    assert len(tasks.tasks) == len({t.id for t in tasks.tasks})
+    _each_output_once(graph, tasks)
+    enqueued = [t for t in tasks.tasks if t.kind is TaskKind.ENQUEUE]
+    assert len(enqueued) == sum(t.kind in COMMANDS for t in tasks.tasks)
+    if plan.sharing == "unified":
+        assert {t.kind for t in tasks.tasks} <= {TaskKind.ENQUEUE, TaskKind.KERNEL, TaskKind.SYNC}
+    if len({name for chain in plan.chains for name in chain.shares}) == 1 and plan.sharing != "copied":
+        waits = [t for t in tasks.tasks if t.kind is TaskKind.SYNC]
+        assert [t.lane for t in waits] == ["host"], "one processor alone has nobody to wait for"
+
+
+def _each_output_once(graph: Graph, tasks) -> None:
+    """The parts of a boundary tensor that kernels write are disjoint and cover it."""
+    for value in graph.outputs:
+        boxes = [
+            a.region
+            for t in tasks.tasks
+            if t.kind is TaskKind.KERNEL
+            for a in t.writes
+            if tasks.buffers[a.buffer].tensor == value
+        ]
+        assert covers(boxes, Region.full(graph.tensors[value].shape))
+        assert sum(box.size for box in boxes) == graph.tensors[value].size
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_chain_regions_hold_what_later_operators_read(data: st.DataObject) -> None:
+    from codl.ops import REGISTRY
+
+    graph = data.draw(networks())
+    plan = data.draw(plans(graph))
+    for chain in plan.chains:
+        dealt = output_parts(graph, chain.operators[-1], chain.dimension, chain.shares)
+        for own in chain_regions(graph, chain.operators, dealt).values():
+            for name, region in own.items():
+                node = graph.by_name[name]
+                reads = REGISTRY[node].input_regions(graph, node, region)
+                for (_, tensor), box in zip(graph.variable_inputs(node), reads, strict=True):
+                    maker = graph.producer.get(tensor.name)
+                    if maker is not None and maker.name in chain.operators and not box.empty:
+                        assert own[maker.name].contains(box)
