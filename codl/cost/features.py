@@ -1,0 +1,173 @@
+"""From work to basic units: the quantised form of the latency predictor (CoDL, MobiSys '22, table 1, equations 1-3).
+
+A latency is `sum(quantity x unit time)`. This module knows the quantities, as formulas of shapes, blocks, tiles,
+threads and waves; only the unit times are learned (`codl.cost.fit`). The formulas use nothing but arithmetic, so that
+`work` may be a `codl.ops.spec.Work`, or any object with the same fields as numpy arrays.
+
+Quantisation, in the terms of the paper: an axis of n outputs takes ceil(n / block) blocks and the whole of the last
+block is computed; blocks are dealt out to `slots` (CPU threads; waves that run at once on a GPU) in rounds, and the
+tail round takes as long as a full one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codl.errors import SchemaError
+from codl.hardware import Kernel, Processor
+
+FLOAT = 4  # bytes of a float32
+
+Quantities = dict[str, Any]
+"""Quantity by unit name: floats, or arrays where the work is one of arrays."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A formula: the names of the units that it yields, by what they are counted in."""
+
+    quantities: Callable[[Any, Kernel, Processor], Quantities]
+    compute: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (*self.compute, *self.memory, *self.fixed)
+
+
+def _ceil(value: Any, block: int) -> Any:
+    """Number of blocks."""
+    return -(-value // block)
+
+
+def _blocks(work: Any, kernel: Kernel) -> dict[str, Any]:
+    """Blocks along each output axis."""
+    get = kernel.blocks.get
+    return {
+        "batch": work.batch,
+        "out_channels": _ceil(work.out_channels, get("out_channels", 1)),
+        "out_h": _ceil(work.out_h, get("out_h", 1)),
+        "out_w": _ceil(work.out_w, get("out_w", 1)),
+    }
+
+
+def _padded(work: Any, kernel: Kernel) -> Any:
+    """Outputs that are computed when every block is computed whole."""
+    get = kernel.blocks.get
+    blocks = _blocks(work, kernel)
+    return (
+        blocks["batch"]
+        * (blocks["out_channels"] * get("out_channels", 1))
+        * (blocks["out_h"] * get("out_h", 1))
+        * (blocks["out_w"] * get("out_w", 1))
+    )
+
+
+def rounds(work: Any, kernel: Kernel, processor: Processor) -> Any:
+    """Slowdown by quantisation into rounds: 1 where the blocks fill every round, `slots` where there is one block."""
+    blocks = _blocks(work, kernel)
+    units = blocks["batch"]
+    for axis in kernel.parallel:
+        units = units * blocks[axis]
+    if processor.kind == "gpu":
+        units = _ceil(units, processor.wave_size)
+    slots = processor.slots
+    return _ceil(units, slots) * slots / units
+
+
+def waves(work: Any, kernel: Kernel, processor: Processor) -> Any:
+    """Waves (blocks, on a CPU) that a kernel consists of."""
+    blocks = _blocks(work, kernel)
+    units = blocks["batch"] * blocks["out_channels"] * blocks["out_h"] * blocks["out_w"]
+    return _ceil(units, processor.wave_size)
+
+
+def _direct(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    depth = _ceil(work.in_channels, kernel.blocks.get("in_channels", 1)) * kernel.blocks.get("in_channels", 1)
+    flops = 2.0 * _padded(work, kernel) * depth * work.kernel_h * work.kernel_w
+    return {
+        "multiply": flops * rounds(work, kernel, processor),
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": 1.0 * work.weight_bytes,
+        "launch": 1.0,
+    }
+
+
+def _gemm(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """Packing rewrites the input (read, write) before the product reads it once more; weights are packed once."""
+    flops = 2.0 * _padded(work, kernel) * work.in_channels * work.kernel_h * work.kernel_w
+    packed = 1.0 * FLOAT * work.batch * work.out_h * work.out_w * work.in_channels * work.kernel_h * work.kernel_w
+    return {
+        "multiply": flops * rounds(work, kernel, processor),
+        "pack": packed + work.input_bytes + work.output_bytes,
+        "weights": 1.0 * work.weight_bytes,
+        "launch": 1.0,
+    }
+
+
+def _winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """F(t x t, 3 x 3): transform the input to (t+2)^2 matrices, multiply, transform back; all in whole tiles."""
+    side = kernel.tile + work.kernel_h - 1
+    tiles = work.batch * _ceil(work.out_h, kernel.tile) * _ceil(work.out_w, kernel.tile)
+    block = kernel.blocks.get("out_channels", 1)
+    channels = _ceil(work.out_channels, block) * block
+    points = 1.0 * side * side
+    return {
+        "multiply": 2.0 * points * tiles * work.in_channels * channels,
+        "transform": FLOAT * points * tiles * (work.in_channels + work.out_channels) + work.input_bytes + work.output_bytes,
+        "weights": FLOAT * points * work.in_channels * work.out_channels,
+        "launch": 1.0,
+    }
+
+
+def _stream(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """Work that is bound by reading and writing, with a little arithmetic."""
+    return {
+        "operate": 1.0 * work.flops,
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": 1.0 * work.weight_bytes,
+        "launch": 1.0,
+    }
+
+
+FORMS: Mapping[str, Form] = {
+    "direct": Form(_direct, compute=("multiply",), memory=("data", "weights"), fixed=("launch",)),
+    "gemm": Form(_gemm, compute=("multiply",), memory=("pack", "weights"), fixed=("launch",)),
+    "winograd": Form(_winograd, compute=("multiply",), memory=("transform", "weights"), fixed=("launch",)),
+    "stream": Form(_stream, compute=("operate",), memory=("data", "weights"), fixed=("launch",)),
+}
+"""Every formula by the name that hardware files use."""
+
+
+def form(kernel: Kernel) -> Form:
+    """The formula of a kernel.
+
+    Raises:
+        SchemaError: the kernel names a formula, or has a unit, that does not exist.
+    """
+    found = FORMS.get(kernel.form)
+    if found is None:
+        raise SchemaError(f"kernel {kernel.name}", [("form", f"unknown formula {kernel.form!r}; known: {', '.join(FORMS)}")])
+    for section in ("compute", "memory", "fixed"):
+        allowed = getattr(found, section)
+        for unit in getattr(kernel, section):
+            if unit not in allowed:
+                raise SchemaError(
+                    f"kernel {kernel.name}",
+                    [(f"{section}.{unit}", f"formula {kernel.form} has no such unit; it has {', '.join(allowed) or 'none'}")],
+                )
+    return found
+
+
+def traffic(work: Any, kernel: Kernel, processor: Processor) -> Any:
+    """Bytes that cross the memory bus: the compulsory ones, and scratch data that the last-level cache cannot hold."""
+    compulsory = 1.0 * (work.input_bytes + work.output_bytes + work.weight_bytes)
+    if not kernel.tile:
+        return compulsory
+    points = 1.0 * (kernel.tile + work.kernel_h - 1) ** 2
+    tiles = work.batch * _ceil(work.out_h, kernel.tile) * _ceil(work.out_w, kernel.tile)
+    scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)
+    return compulsory + 2.0 * scratch * (scratch > processor.cache)

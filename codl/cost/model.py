@@ -1,0 +1,245 @@
+"""What every task costs on a hardware description: time alone on the machine, memory traffic, energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from codl.cost.choice import matcher
+from codl.cost.features import form, traffic
+from codl.errors import UncalibratedError
+from codl.graph import Graph, Node
+from codl.hardware import Hardware, Kernel
+from codl.ops import REGISTRY
+from codl.ops.spec import Work
+from codl.region import Region
+from codl.tasks import Task, TaskKind
+
+_WORK_FIELDS = frozenset(field.name for field in fields(Work))
+NS = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCost:
+    """One kernel, alone on the machine: nanoseconds with its launch, bytes over the memory bus, joules above idle."""
+
+    ns: float
+    nbytes: float
+    joules: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCost:
+    """One task, alone on the machine."""
+
+    duration_ns: int
+    nbytes: int
+    joules: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A kernel ready to be evaluated: seconds and bytes of a piece of work."""
+
+    kernel: Kernel
+    matches: Callable[[Work], bool]
+    predict: Callable[[Work], tuple[float, float]]
+
+
+class CostModel:
+    """Costs of one graph on one hardware description. Pure and memoised; not thread-safe.
+
+    Args:
+        data_types: layout by processor; a processor that is left out uses its preferred one.
+
+    Raises:
+        UncalibratedError: an unknown processor or data type; later, by any method, a constant that is missing.
+    """
+
+    def __init__(self, hardware: Hardware, graph: Graph, data_types: Mapping[str, str] | None = None) -> None:
+        self.hardware = hardware
+        self.graph = graph
+        given = dict(data_types or {})
+        for name in given:
+            if name not in hardware.processors:
+                raise UncalibratedError(f"{hardware.name}: no processor {name!r}; it has {', '.join(hardware.processors)}")
+        self.data_types: Mapping[str, str] = {
+            name: given.get(name, processor.data_types[0]) for name, processor in hardware.processors.items()
+        }
+        self._candidates = {name: self._prepare(name) for name in hardware.processors}
+        self._chosen: dict[tuple[str, Work, str], _Candidate] = {}
+        self._kernels: dict[tuple[str, Region, str, str], KernelCost] = {}
+        self._work: dict[tuple[str, Region], Work] = {}
+        self._costs: dict[tuple[Work, str, str, tuple[str, ...]], KernelCost] = {}
+        self._variants: dict[str, tuple[str, ...]] = {}
+
+    def _prepare(self, processor: str) -> tuple[_Candidate, ...]:
+        kernels = self.hardware.kernels(processor, self.data_types[processor])
+        return tuple(
+            _Candidate(kernel, matcher(kernel, _WORK_FIELDS), predictor(kernel, self.hardware, processor)) for kernel in kernels
+        )
+
+    # Kernels
+
+    def work(self, node: Node, out: Region) -> Work:
+        """The work of one region of one operator."""
+        key = (node.name, out)
+        found = self._work.get(key)
+        if found is None:
+            found = self._work[key] = REGISTRY[node].work(self.graph, node, out)
+        return found
+
+    def algorithm(self, node: Node, out: Region, processor: str) -> str:
+        """The kernel variant that the hardware's library picks for a region: its rules, or the fastest."""
+        return self._select(node, self.work(node, out), processor, "").kernel.algorithm
+
+    def kernel(self, node: Node, out: Region, processor: str, algorithm: str = "") -> KernelCost:
+        """The cost of computing a region of a node's output on a processor.
+
+        Args:
+            algorithm: the kernel variant; empty for the library's choice.
+        """
+        key = (node.name, out, processor, algorithm)
+        found = self._kernels.get(key)
+        if found is None:
+            found = self._kernels[key] = self._kernel(node, out, processor, algorithm)
+        return found
+
+    def _kernel(self, node: Node, out: Region, processor: str, algorithm: str) -> KernelCost:
+        if out.empty:
+            return KernelCost(0.0, 0.0, 0.0)
+        work = self.work(node, out)
+        seconds, nbytes = self._select(node, work, processor, algorithm).predict(work)
+        return KernelCost(seconds * NS, nbytes, self._joules(processor, seconds, nbytes))
+
+    def _select(self, node: Node, work: Work, processor: str, algorithm: str) -> _Candidate:
+        key = (node.name, work, f"{processor}/{algorithm}")
+        found = self._chosen.get(key)
+        if found is None:
+            found = self._chosen[key] = self._search(node, work, processor, algorithm)
+        return found
+
+    def _search(self, node: Node, work: Work, processor: str, algorithm: str) -> _Candidate:
+        candidates = [c for c in self._of(processor) if c.matches(work) and algorithm in ("", c.kernel.algorithm)]
+        library = self.hardware.libraries[self.hardware.library]
+        if library.choice == "fastest" and not algorithm:
+            variants = self._variants.get(node.name)
+            if variants is None:
+                variants = self._variants[node.name] = REGISTRY[node].algorithms(self.graph, node)
+            candidates = [c for c in candidates if c.kernel.algorithm in variants]
+        if not candidates:
+            what = f"algorithm {algorithm!r}" if algorithm else "any kernel"
+            raise UncalibratedError(
+                f"{self.hardware.name}: processor {processor!r} (library {self.hardware.library}, data type "
+                f"{self.data_types[processor]}) is not calibrated for {what} of {node.name} ({describe(work)})"
+            )
+        if library.choice == "fastest":
+            return min(candidates, key=lambda candidate: candidate.predict(work)[0])
+        return candidates[0]
+
+    def _of(self, processor: str) -> tuple[_Candidate, ...]:
+        try:
+            return self._candidates[processor]
+        except KeyError:
+            raise UncalibratedError(
+                f"{self.hardware.name}: no processor {processor!r}; it has {', '.join(self.hardware.processors)}"
+            ) from None
+
+    def _joules(self, processor: str, seconds: float, nbytes: float) -> float:
+        active = self.hardware.processors[processor].active_power
+        return seconds * active + nbytes * self.hardware.memory.energy
+
+    # Sharing
+
+    def enqueue_ns(self, processor: str) -> float:
+        """Host time of one command for a processor."""
+        return self.hardware.processors[processor].enqueue * NS
+
+    def sync_ns(self, source: str, target: str, bound: bool = False) -> float:
+        """From the end of a command on `source` until `target` goes on.
+
+        Args:
+            bound: the value that a planner should count with instead of the typical one, where the hardware has it.
+        """
+        if source == target:
+            return 0.0
+        sharing = self.hardware.sharing
+        if target in self.hardware.processors and self.hardware.processors[target].kind == "gpu":
+            return sharing.post_sync * NS
+        if bound and sharing.pre_sync_bound is not None:
+            return sharing.pre_sync_bound * NS
+        return sharing.pre_sync * NS
+
+    def transform_ns(self, processor: str, nbytes: float) -> float:
+        """Changing the data type of `nbytes` bytes of a tensor."""
+        return self.hardware.sharing.transform.seconds(nbytes) / self.hardware.processors[processor].clock_scale * NS
+
+    def map_ns(self, nbytes: float) -> float:
+        return self.hardware.sharing.map.seconds(nbytes) * NS
+
+    def unmap_ns(self, nbytes: float) -> float:
+        return self.hardware.sharing.unmap.seconds(nbytes) * NS
+
+    def copy_ns(self, source: str, target: str, nbytes: float) -> float:
+        """Moving `nbytes` bytes between memories that are not shared."""
+        return 0.0 if source == target else self.hardware.sharing.copy_.seconds(nbytes) * NS
+
+    # Tasks
+
+    def task(self, task: Task) -> TaskCost:
+        """The cost of one task of a task graph, alone on the machine. An empty task costs nothing."""
+        if task.kind is TaskKind.KERNEL:
+            node = self.graph.by_name[task.op]
+            out = next((a.region for a in task.writes), Region.full(self.graph.tensors[node.output].shape))
+            cost = self.kernel(node, out, task.lane, task.algorithm)
+            return TaskCost(round(cost.ns), round(cost.nbytes), cost.joules)
+        if task.kind is TaskKind.ENQUEUE:
+            return TaskCost(round(self.enqueue_ns(self._target(task))), 0, 0.0)
+        if task.kind is TaskKind.SYNC:
+            return TaskCost(round(self.sync_ns(task.source, task.lane)), 0, 0.0)
+        if task.kind is TaskKind.TRANSFORM:
+            ns, moved = self.transform_ns(task.lane, task.nbytes), 2 * task.nbytes
+        elif task.kind is TaskKind.COPY:
+            ns, moved = self.copy_ns(task.source, task.lane, task.nbytes), 2 * task.nbytes
+        else:
+            ns, moved = (self.map_ns if task.kind is TaskKind.MAP else self.unmap_ns)(task.nbytes), 0
+        return TaskCost(round(ns), moved, self._joules(task.lane, ns / NS, moved))
+
+    def _target(self, task: Task) -> str:
+        """The processor that an enqueue is for: its `source` or the lane named at the end of its id."""
+        for name in (task.source, task.id.rpartition("@")[2], *self.hardware.processors):
+            if name in self.hardware.processors:
+                return name
+        raise UncalibratedError(f"{self.hardware.name}: no processor for task {task.id}")
+
+
+def predictor(kernel: Kernel, hardware: Hardware, processor: str) -> Callable[[Any], tuple[Any, Any]]:
+    """A function from work (scalars or arrays) to (seconds, bytes over the memory bus) for one kernel.
+
+    The linear model is bounded below by the traffic over the bandwidth that the processor can use.
+    """
+    silicon = hardware.processors[processor]
+    quantities = form(kernel).quantities
+    units = [(name, time / silicon.clock_scale) for name, time in kernel.compute.items()]
+    units += [*kernel.memory.items(), *kernel.fixed.items()]
+    if not units:
+        raise UncalibratedError(f"{hardware.name}: kernel {kernel.name} of {processor!r} has no unit times")
+    bandwidth = min(silicon.bandwidth, hardware.memory.bandwidth)
+
+    def predict(work: Any) -> tuple[Any, Any]:
+        amounts = quantities(work, kernel, silicon)
+        seconds = sum(amounts[name] * time for name, time in units)
+        nbytes = traffic(work, kernel, silicon)
+        floor = nbytes / bandwidth
+        if isinstance(seconds, float):
+            return max(seconds, floor), nbytes
+        return seconds + (floor - seconds) * (floor > seconds), nbytes
+
+    return predict
+
+
+def describe(work: Work) -> str:
+    """A piece of work in a few words, for messages."""
+    kernel = f"{work.kernel_h}x{work.kernel_w} stride {work.stride_h}, "
+    return f"{work.kind} {kernel}{work.in_channels} -> {work.out_channels}x{work.out_h}x{work.out_w}"

@@ -1,0 +1,104 @@
+"""Finding, reading and writing hardware files: packaged ones by name, any by path, this machine's as `host`."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from ruamel.yaml import YAML
+
+from codl.errors import FileError
+from codl.hardware.schema import Hardware
+from codl.io import read_yaml, validate, write_text
+
+HOST = "host"
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _folders() -> tuple[Path, ...]:
+    """Where packaged files lie: inside the wheel, or beside the package in a checkout."""
+    return tuple(f for f in (_PACKAGE / "data" / "hardware", _PACKAGE.parent / "hardware") if f.is_dir())
+
+
+def names() -> list[str]:
+    """Names of the packaged hardware files, sorted (`host` is not among them: it is made on each machine)."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+
+
+def load(name_or_path: str | Path) -> Hardware:
+    """A packaged hardware description by its name, or any by the path of its file.
+
+    `host` is the description of this machine that `codl calibrate` made, the newest if there are several.
+
+    Raises:
+        FileError: no such name or file, or not YAML.
+        SchemaError: not a hardware description; all wrong fields at once.
+    """
+    text = str(name_or_path)
+    if text == HOST:
+        return read(_newest_host())
+    if isinstance(name_or_path, str) and "/" not in text and not text.endswith((".yaml", ".yml")):
+        for folder in _folders():
+            path = folder / f"{text}.yaml"
+            if path.is_file():
+                return read(path)
+        raise FileError(text, f"no such hardware; known: {', '.join([*names(), HOST])}, or the path of a .yaml file")
+    return read(name_or_path)
+
+
+def read(path: str | Path) -> Hardware:
+    """A hardware file (see `load`)."""
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise FileError(path, "is not a hardware description: it must be a mapping with name, processors, ...")
+    return validate(Hardware, data, path)
+
+
+def host_folder() -> Path:
+    """Where descriptions of this machine are kept."""
+    return Path(platformdirs.user_cache_dir("codl")) / "hosts"
+
+
+def host_path(fingerprint: str) -> Path:
+    """The file for a machine with this fingerprint (of its devices and drivers)."""
+    return host_folder() / f"{fingerprint}.yaml"
+
+
+def _newest_host() -> Path:
+    found = sorted(host_folder().glob("*.yaml"), key=lambda path: path.stat().st_mtime) if host_folder().is_dir() else []
+    if not found:
+        raise FileError(HOST, f"this machine has no description yet (in {host_folder()}); run `codl calibrate`")
+    return found[-1]
+
+
+def write(hardware: Hardware, path: str | Path) -> None:
+    """Write a hardware file (atomically) with units, defaults left out. `load` gives an equal description back."""
+    data = hardware.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    document = {"schema": hardware.format, **data}
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.dump(_flow_small(document), text)
+    write_text(path, text.getvalue())
+
+
+def _flow_small(value: Any) -> Any:
+    """Lists and small mappings of scalars on one line, so that a file stays readable."""
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    scalars = (str, int, float, bool)
+    if isinstance(value, dict):
+        mapping = CommentedMap((key, _flow_small(item)) for key, item in value.items())
+        small = len(value) <= 8 and all(isinstance(item, scalars) for item in value.values())
+        if value and small and sum(len(f"{k}: {v}, ") for k, v in value.items()) <= 100:
+            mapping.fa.set_flow_style()
+        return mapping
+    if isinstance(value, list):
+        sequence = CommentedSeq(_flow_small(item) for item in value)
+        if all(isinstance(item, scalars) for item in value) and sum(len(f"{item}, ") for item in value) <= 100:
+            sequence.fa.set_flow_style()
+        return sequence
+    return value
