@@ -1,0 +1,258 @@
+"""Kernel launches on one device: programs built once, kernels with their arguments set, ready to be enqueued.
+
+OpenCL C sources lie in `codl/ops` and `codl/ops/cl`. Includes and defines are put into the text itself, so a path with
+spaces, which not every driver's option parser takes, does no harm, and the text alone identifies a program.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import codl.ops
+from codl.errors import BuildError, DeviceError
+from codl.ops.launch import Constant, DeviceTraits, Input, KernelProgram, Launch, Output, Scratch
+from codl.real.opencl import opencl
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+Define = tuple[str, int | float | str]
+_SOURCES = Path(codl.ops.__file__).parent
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"[ \t]*$', re.MULTILINE)
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def program_text(source: str, defines: tuple[Define, ...]) -> str:
+    """The whole text of a program: its defines, then the file `source` with every `#include "..."` replaced.
+
+    Raises:
+        DeviceError: a file is missing.
+    """
+    head = "".join(f"#define {name} {_literal(value)}\n" for name, value in defines)
+    return head + _expanded(_find(source, _SOURCES), ())
+
+
+@cache
+def _expanded(path: Path, above: tuple[Path, ...]) -> str:
+    if path in above:
+        raise DeviceError(f"{path.name}: includes itself")
+
+    text = path.read_text(encoding="utf-8")
+    pieces = [f'#line 1 "{path.name}"\n']
+    end = 0
+    for match in _INCLUDE.finditer(text):
+        pieces.append(text[end : match.start()])
+        pieces.append(_expanded(_find(match.group(1), path.parent), (*above, path)))
+        line = text.count("\n", 0, match.end()) + 2
+        pieces.append(f'\n#line {line} "{path.name}"')
+        end = match.end()
+    return "".join(pieces) + text[end:] + "\n"
+
+
+def _find(name: str, folder: Path) -> Path:
+    for candidate in (folder / name, _SOURCES / "cl" / name, _SOURCES / name):
+        if candidate.is_file():
+            return candidate
+    raise DeviceError(f"the OpenCL source {name} is missing from {_SOURCES}; is codl installed whole?")
+
+
+def _literal(value: int | float | str) -> str:
+    """A define's value as OpenCL C: floats with their suffix and every digit."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, int):
+        return f"({value})" if value < 0 else str(value)
+    if math.isnan(value):
+        return "NAN"
+    if math.isinf(value):
+        return "INFINITY" if value > 0 else "(-INFINITY)"
+    text = repr(float(np.float32(value)))
+    literal = f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+    return f"({literal})" if value < 0 else literal
+
+
+# -- programs ----------------------------------------------------------------------------------------------------------
+
+
+class ProgramCache:
+    """Built programs of one context. The driver's or pyopencl's cache on disk serves later processes."""
+
+    def __init__(self, context: cl.Context) -> None:
+        self.context = context
+        self._built: dict[tuple[Any, str], cl.Program] = {}
+
+    def get(self, device: cl.Device, source: str, defines: tuple[Define, ...]) -> cl.Program:
+        """The program built for a device of the context.
+
+        Raises:
+            BuildError: it does not build; carries the log.
+        """
+        text = program_text(source, defines)
+        key = (device, text)
+        if key not in self._built:
+            self._built[key] = self._build(device, source, text)
+        return self._built[key]
+
+    def _build(self, device: cl.Device, source: str, text: str) -> cl.Program:
+        cl = opencl()
+        program = cl.Program(self.context, text)
+        try:
+            return program.build(devices=[device])
+        except cl.Error as error:
+            raise BuildError(source, device.name, _log(str(error))) from None
+
+
+def _log(message: str) -> str:
+    """The compiler's part of pyopencl's message."""
+    return message.split(">:", 1)[-1].split("\n(options:", 1)[0]
+
+
+# -- launches ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One kernel with its arguments set. `held` keeps alive what the kernel points to; OpenCL does not."""
+
+    kernel: cl.Kernel
+    global_size: tuple[int, ...]
+    local_size: tuple[int, ...] | None
+    held: tuple[cl.MemoryObject, ...]
+
+
+def traits(device: cl.Device) -> DeviceTraits:
+    """What kernel variants may know of a device."""
+    cl = opencl()
+    return DeviceTraits(
+        cpu=bool(device.type & cl.device_type.CPU),
+        compute_units=device.max_compute_units,
+        max_work_group_size=device.max_work_group_size,
+        local_memory_bytes=device.local_mem_size,
+        simd_width=max(1, device.preferred_vector_width_float),
+    )
+
+
+class Launcher:
+    """Prepares and enqueues launches on one device of a context.
+
+    Args:
+        device: an OpenCL device.
+        context: a context that holds it; its own if left out.
+        programs: the context's built programs, to share them among launchers.
+    """
+
+    def __init__(
+        self, device: cl.Device, context: cl.Context | None = None, programs: ProgramCache | None = None
+    ) -> None:
+        cl = opencl()
+        self.device = device
+        self.context = context if context is not None else cl.Context([device])
+        self.programs = programs if programs is not None else ProgramCache(self.context)
+        self.traits = traits(device)
+        self.queue = cl.CommandQueue(self.context, device, properties=cl.command_queue_properties.PROFILING_ENABLE)
+        self._enqueue: Callable[..., cl.Event] = cl.enqueue_nd_range_kernel
+
+    def prepare(
+        self,
+        program: KernelProgram,
+        inputs: Sequence[cl.MemoryObject],
+        output: cl.MemoryObject,
+        constants: Mapping[str, cl.MemoryObject],
+        scratch: Mapping[str, cl.MemoryObject],
+    ) -> tuple[Command, ...]:
+        """The launches of a program with buffers bound: `inputs` by position among the variable inputs, `constants`
+        and `scratch` by key.
+
+        Raises:
+            BuildError: a program does not build.
+            DeviceError: a kernel refuses its arguments.
+        """
+        return tuple(self._command(launch, inputs, output, constants, scratch) for launch in program.launches)
+
+    def _command(
+        self,
+        launch: Launch,
+        inputs: Sequence[cl.MemoryObject],
+        output: cl.MemoryObject,
+        constants: Mapping[str, cl.MemoryObject],
+        scratch: Mapping[str, cl.MemoryObject],
+    ) -> Command:
+        cl = opencl()
+        values: list[Any] = []
+        for argument in launch.arguments:
+            match argument:
+                case Input(index):
+                    values.append(inputs[index])
+                case Output():
+                    values.append(output)
+                case Constant(key):
+                    values.append(constants[key])
+                case Scratch(key):
+                    values.append(scratch[key])
+                case int():  # bool is an int, as in C
+                    values.append(np.int32(argument))
+                case float():
+                    values.append(np.float32(argument))
+        built = self.programs.get(self.device, launch.source, launch.defines)
+        try:
+            kernel = cl.Kernel(built, launch.entry)
+            kernel.set_args(*values)
+        except cl.Error as error:
+            raise DeviceError(f"{launch.source}: kernel {launch.entry} on {self.device.name}: {error}") from None
+        held = tuple(value for value in values if isinstance(value, cl.MemoryObject))
+        return Command(kernel, launch.global_size, launch.local_size, held)
+
+    def enqueue(self, command: Command, wait_for: Sequence[cl.Event] | None = None) -> cl.Event:
+        """Hand one launch to this launcher's queue."""
+        return self._enqueue(self.queue, command.kernel, command.global_size, command.local_size, None, wait_for)
+
+    def run(self, program: KernelProgram, inputs: Sequence[np.ndarray], output: np.ndarray) -> np.ndarray:
+        """Compute once, from arrays to an array: for tests and measurements of single kernels.
+
+        Args:
+            inputs: what each input buffer holds, as it lies in memory (`codl.ops.launch.to_memory`).
+            output: what the output buffer holds before; it is not changed.
+
+        Returns:
+            The output buffer's contents afterwards, of `output`'s shape and dtype.
+        """
+        cl = opencl()
+
+        def upload(array: np.ndarray) -> cl.Buffer:
+            flat = np.ascontiguousarray(array).reshape(-1)
+            buffer = cl.Buffer(self.context, cl.mem_flags.READ_WRITE, max(64, flat.nbytes))
+            if flat.nbytes:
+                cl.enqueue_copy(self.queue, buffer, flat, is_blocking=True)
+            return buffer
+
+        target = upload(output)
+        commands = self.prepare(
+            program,
+            [upload(array) for array in inputs],
+            target,
+            {key: upload(array) for key, array in program.constants.items()},
+            {
+                key: cl.Buffer(self.context, cl.mem_flags.READ_WRITE, max(64, nbytes))
+                for key, nbytes in program.scratch.items()
+            },
+        )
+        for command in commands:
+            self.enqueue(command)
+        result = np.empty_like(np.ascontiguousarray(output))
+        if result.nbytes:
+            cl.enqueue_copy(self.queue, result.reshape(-1), target, is_blocking=True)
+        self.queue.finish()
+        return result
