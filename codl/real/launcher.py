@@ -107,12 +107,13 @@ class ProgramCache:
         return self._built[key]
 
     def _build(self, device: cl.Device, source: str, text: str) -> cl.Program:
-        cl = opencl()
-        program = cl.Program(self.context, text)
+        ocl = opencl()
+        program = ocl.Program(self.context, text)
         try:
-            return program.build(devices=[device])
-        except cl.Error as error:
+            built: cl.Program = program.build(devices=[device])
+        except ocl.Error as error:
             raise BuildError(source, device.name, _log(str(error))) from None
+        return built
 
 
 def _log(message: str) -> str:
@@ -135,9 +136,9 @@ class Command:
 
 def traits(device: cl.Device) -> DeviceTraits:
     """What kernel variants may know of a device."""
-    cl = opencl()
+    ocl = opencl()
     return DeviceTraits(
-        cpu=bool(device.type & cl.device_type.CPU),
+        cpu=bool(device.type & ocl.device_type.CPU),
         compute_units=device.max_compute_units,
         max_work_group_size=device.max_work_group_size,
         local_memory_bytes=device.local_mem_size,
@@ -157,13 +158,13 @@ class Launcher:
     def __init__(
         self, device: cl.Device, context: cl.Context | None = None, programs: ProgramCache | None = None
     ) -> None:
-        cl = opencl()
+        ocl = opencl()
         self.device = device
-        self.context = context if context is not None else cl.Context([device])
+        self.context = context if context is not None else ocl.Context([device])
         self.programs = programs if programs is not None else ProgramCache(self.context)
         self.traits = traits(device)
-        self.queue = cl.CommandQueue(self.context, device, properties=cl.command_queue_properties.PROFILING_ENABLE)
-        self._enqueue: Callable[..., cl.Event] = cl.enqueue_nd_range_kernel
+        self.queue = ocl.CommandQueue(self.context, device, properties=ocl.command_queue_properties.PROFILING_ENABLE)
+        self._enqueue: Callable[..., Any] = ocl.enqueue_nd_range_kernel
 
     def prepare(
         self,
@@ -190,7 +191,7 @@ class Launcher:
         constants: Mapping[str, cl.MemoryObject],
         scratch: Mapping[str, cl.MemoryObject],
     ) -> Command:
-        cl = opencl()
+        ocl = opencl()
         values: list[Any] = []
         for argument in launch.arguments:
             match argument:
@@ -208,16 +209,19 @@ class Launcher:
                     values.append(np.float32(argument))
         built = self.programs.get(self.device, launch.source, launch.defines)
         try:
-            kernel = cl.Kernel(built, launch.entry)
+            kernel = ocl.Kernel(built, launch.entry)
             kernel.set_args(*values)
-        except cl.Error as error:
+        except ocl.Error as error:
             raise DeviceError(f"{launch.source}: kernel {launch.entry} on {self.device.name}: {error}") from None
-        held = tuple(value for value in values if isinstance(value, cl.MemoryObject))
+        held = tuple(value for value in values if isinstance(value, ocl.MemoryObject))
         return Command(kernel, launch.global_size, launch.local_size, held)
 
     def enqueue(self, command: Command, wait_for: Sequence[cl.Event] | None = None) -> cl.Event:
         """Hand one launch to this launcher's queue."""
-        return self._enqueue(self.queue, command.kernel, command.global_size, command.local_size, None, wait_for)
+        event: cl.Event = self._enqueue(
+            self.queue, command.kernel, command.global_size, command.local_size, None, wait_for
+        )
+        return event
 
     def run(self, program: KernelProgram, inputs: Sequence[np.ndarray], output: np.ndarray) -> np.ndarray:
         """Compute once, from arrays to an array: for tests and measurements of single kernels.
@@ -229,13 +233,13 @@ class Launcher:
         Returns:
             The output buffer's contents afterwards, of `output`'s shape and dtype.
         """
-        cl = opencl()
+        ocl = opencl()
 
         def upload(array: np.ndarray) -> cl.Buffer:
             flat = np.ascontiguousarray(array).reshape(-1)
-            buffer = cl.Buffer(self.context, cl.mem_flags.READ_WRITE, max(64, flat.nbytes))
+            buffer = ocl.Buffer(self.context, ocl.mem_flags.READ_WRITE, max(64, flat.nbytes))
             if flat.nbytes:
-                cl.enqueue_copy(self.queue, buffer, flat, is_blocking=True)
+                ocl.enqueue_copy(self.queue, buffer, flat, is_blocking=True)
             return buffer
 
         target = upload(output)
@@ -245,7 +249,7 @@ class Launcher:
             target,
             {key: upload(array) for key, array in program.constants.items()},
             {
-                key: cl.Buffer(self.context, cl.mem_flags.READ_WRITE, max(64, nbytes))
+                key: ocl.Buffer(self.context, ocl.mem_flags.READ_WRITE, max(64, nbytes))
                 for key, nbytes in program.scratch.items()
             },
         )
@@ -253,6 +257,6 @@ class Launcher:
             self.enqueue(command)
         result = np.empty_like(np.ascontiguousarray(output))
         if result.nbytes:
-            cl.enqueue_copy(self.queue, result.reshape(-1), target, is_blocking=True)
+            ocl.enqueue_copy(self.queue, result.reshape(-1), target, is_blocking=True)
         self.queue.finish()
         return result

@@ -51,7 +51,7 @@ def opencl() -> ModuleType:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: the affinity mask and the control group's quota count, not the machine's size."""
+    """Cores that this process may use: the affinity mask and the control group's quota count."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
