@@ -8,6 +8,7 @@ from codl.graph import Graph, Node
 from codl.ops.geometry import broadcast_region, feature_map_dimensions, light_work
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.strided import Loop, Operand, constants, elementwise, operand_view, output_operand
 from codl.ops.unary import FLOPS
 from codl.region import Region
 
@@ -35,4 +36,11 @@ class Binary(OpSpec):
         return ("elementwise",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        shapes = [request.graph.tensor(value).shape for value in request.node.inputs]
+        sources = [
+            Operand.broadcast(*operand_view(request, position), shape, request.out)
+            for position, shape in enumerate(shapes)
+        ]
+        loop = Loop(request.out.shape, (output_operand(request), *sources))
+        launches = elementwise(loop, request.device, str(request.node.attributes["kind"]), request.node.activation)
+        return KernelProgram(launches, constants(request))

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from codl.graph import Graph, Node
 from codl.ops.geometry import feature_map_dimensions, light_work
-from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.launch import KernelProgram, KernelRequest, Launch, Output
 from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.strided import Operand, constants, copy, operand_view
 from codl.region import Region
 
 
@@ -31,7 +32,17 @@ class Concat(OpSpec):
         return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        axis = int(request.node.attributes["axis"])  # type: ignore[arg-type]
+        launches: list[Launch] = []
+        graph, node = request.graph, request.node
+        parts = zip(pieces(graph, node, request.out), starts(graph, node), strict=True)
+        for position, (piece, start) in enumerate(parts):
+            if piece.empty:
+                continue
+            low, high = piece.ranges[axis]
+            target = Operand.of(Output(), request.output, piece.along(axis, start + low, start + high))
+            launches += copy(request, piece.shape, target, Operand.of(*operand_view(request, position), piece))
+        return KernelProgram(tuple(launches), constants(request))
 
 
 def starts(graph: Graph, node: Node) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from codl.graph import Graph, Node
 from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.strided import Operand, at, copy, operand_view, output_operand
 from codl.region import Range, Region
 
 
@@ -37,4 +38,9 @@ class Slice(OpSpec):
         return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        steps: tuple[int, ...] = request.node.attributes["steps"]  # type: ignore[assignment]
+        (read,) = self.input_regions(request.graph, request.node, request.out)
+        argument, view = operand_view(request, 0)
+        strides = tuple(stride * step for stride, step in zip(view.strides, steps, strict=True))
+        source = Operand(argument, at(view, read.start), strides)
+        return KernelProgram(copy(request, request.out.shape, output_operand(request), source))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from codl.graph import Graph, Node
+from codl.graph import Activation, Graph, Node
 from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.strided import Loop, Operand, constants, elementwise, operand_view, output_operand
 from codl.region import Region
 
 FLOPS: Mapping[str, float] = {
@@ -35,4 +36,8 @@ class Unary(OpSpec):
         return ("elementwise",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        extents = request.out.shape
+        source = Operand.of(*operand_view(request, 0), request.out)
+        tail = Activation(str(request.node.attributes["kind"]), request.node.attributes["params"])  # type: ignore[arg-type]
+        loop = Loop(extents, (output_operand(request), source))
+        return KernelProgram(elementwise(loop, request.device, tail=tail), constants(request))
