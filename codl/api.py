@@ -1,0 +1,83 @@
+"""The Python API for embedding: `codl.load(model)` and `session.run({name: array})`, with ONNX Runtime's conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codl.calibrate import load_or_calibrate
+from codl.errors import InputError
+from codl.plan.model import Plan
+from codl.runs import Prepared, Workspace, executor_for
+
+
+class Session:
+    """A model, planned and compiled for the devices of this machine. `run` may be called from several threads."""
+
+    def __init__(self, run: Prepared, devices: Any) -> None:
+        self._run = run
+        self._executor = executor_for(run, devices)
+
+    @property
+    def plan(self) -> Plan:
+        return self._run.plan
+
+    @property
+    def input_names(self) -> list[str]:
+        return list(self._run.graph.inputs)
+
+    @property
+    def output_names(self) -> list[str]:
+        return list(self._run.graph.outputs)
+
+    def input_shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an input.
+
+        Raises:
+            InputError: no such input.
+        """
+        if name not in self._run.graph.inputs:
+            raise InputError(f"no input {name!r}; inputs: {', '.join(self._run.graph.inputs)}")
+        return self._run.graph.tensors[name].shape
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Outputs in the order of `output_names`.
+
+        Raises:
+            InputError: an input is missing, unknown, or of another shape or dtype.
+            DeviceError: a device failed or did not answer in time.
+        """
+        outputs, _ = self._executor.run(inputs)
+        return [outputs[name] for name in self.output_names]
+
+
+def load(
+    model: str | Path, planner: str = "codl", plan: Plan | str | Path | None = None, devices: Sequence[str | None] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Session:  # fmt: skip
+    """Plan and compile a model for this machine.
+
+    Args:
+        model: a path to an .onnx file or the name of a zoo network.
+        planner: how to partition it; ignored where `plan` is given.
+        plan: a plan, or the path of one, made for this model and this machine.
+        devices: ids of the devices that play the CPU and the GPU (see `codl devices`); None for the default.
+        shapes: input sizes by name, where the model leaves them open.
+
+    Raises:
+        CodlError: see `codl.errors`; this machine is described first if it has no description yet.
+    """
+    from codl.real.devices import choose
+
+    cpu, gpu = devices or (None, None)
+    workspace = Workspace(load_or_calibrate(cpu=cpu, gpu=gpu), shapes=shapes or {})
+    if plan is None:
+        run = workspace.prepare(str(model), planner)
+    else:
+        chosen = plan if isinstance(plan, Plan) else Plan.read(plan)
+        reference = chosen.model.model_copy(update={"name": str(model)})
+        run = workspace.reuse(chosen.model_copy(update={"model": reference}))
+    return Session(run, choose(cpu, gpu))

@@ -1,0 +1,92 @@
+"""`codl calibrate`, `codl predict`, `codl fit`: descriptions from measurements, of this machine or of any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codl import hardware as hw
+from codl.cli import options
+from codl.cli.console import note, print_json, progress, table
+
+Processor = Annotated[str, typer.Option("--processor", metavar="cpu|gpu", help="Whose latencies the table holds.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="calibrate")(calibrate)
+    app.command(name="predict")(predict)
+    app.command(name="fit")(fit)
+
+
+def calibrate(
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="hardware/NAME.yaml", help="Also write the description here.")] = None,
+    cpu: options.CpuDevice = None,
+    gpu: options.GpuDevice = None,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Measure more shapes (minutes instead of about one).")] = False,
+) -> None:
+    """Measure this machine and write its description, which becomes `host`.
+
+    Example: codl calibrate -o hardware/mybox.yaml
+    """
+    from codl.calibrate import calibrate as measure
+    from codl.calibrate import cache
+    from codl.real.devices import choose
+
+    assignment = choose(cpu, gpu)
+    with progress("Describing this machine") as ticker:
+        description = measure(assignment, name=output.stem if output else hw.HOST, report=ticker, thorough=thorough)
+    if output:
+        hw.write(description, output)
+        note(f"wrote {output}")
+    note(f"wrote {cache(description.model_copy(update={'name': hw.HOST}), assignment)}; it is `host` from now on")
+
+
+def predict(
+    operators: Annotated[Path, typer.Argument(metavar="OPS.csv")],
+    hardware: options.Hardware,
+    processor: Processor,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT.csv", help="Write the table with latency_us added.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Predict the latency of operators given as a table.
+
+    Example: codl predict operators.csv --hardware pixel4 --processor gpu -o predicted.csv
+    """
+    from codl.cost.tables import predict_table, write_table
+
+    rows = predict_table(operators, hw.load(hardware), processor)
+    if output:
+        write_table(rows, output)
+        note(f"wrote {output}")
+    if json:
+        print_json({"operators": rows})
+    elif not output:
+        table("", list(rows[0]) if rows else [], [list(row.values()) for row in rows])
+
+
+def fit(
+    measurements: Annotated[Path, typer.Argument(metavar="MEASUREMENTS.csv")],
+    hardware: options.Hardware,
+    processor: Processor,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="HW2.yaml", help="Where to write the fitted description.")],
+    cross_validate: Annotated[
+        str | None, typer.Option("--cross-validate", metavar="FIELD", help="Leave out one value of this column at a time.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Fit a processor's predictor to a table of latencies measured anywhere, and print its accuracy.
+
+    Example: codl fit measured.csv --hardware pixel4 --processor gpu -o mine.yaml --cross-validate model
+    """
+    from codl.cost.tables import fit_table
+
+    fitted = fit_table(measurements, hw.load(hardware), processor, cross_validate=cross_validate)
+    hw.write(fitted.hardware, output)
+    note(f"wrote {output}")
+    if json:
+        print_json({"accuracy": fitted.accuracy})
+    else:
+        columns = list(fitted.accuracy[0]) if fitted.accuracy else []
+        table("accuracy", columns, [list(row.values()) for row in fitted.accuracy])

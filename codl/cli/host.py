@@ -1,0 +1,21 @@
+"""The description of this machine: made once, with a progress bar, when a command first needs it."""
+
+from __future__ import annotations
+
+from codl import hardware as hw
+from codl.cli.console import progress
+from codl.hardware import Hardware
+
+
+def load_hardware(name: str, settings: list[str] | None = None, cpu: str | None = None, gpu: str | None = None) -> Hardware:
+    """A hardware description by name or path, with `--set` applied. `host` is measured if it is not known yet."""
+    description = host(cpu, gpu) if name == hw.HOST else hw.load(name)
+    return hw.overrides(description, settings) if settings else description
+
+
+def host(cpu: str | None = None, gpu: str | None = None) -> Hardware:
+    """This machine with these devices; a short calibration on its first use."""
+    from codl.calibrate import load_or_calibrate
+
+    with progress("Describing this machine") as ticker:
+        return load_or_calibrate(cpu=cpu, gpu=gpu, report=ticker)

@@ -1,0 +1,229 @@
+"""`codl simulate` and `codl execute`: the two interpreters of one plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from codl.cli import options
+from codl.cli.console import note, percent, print_json, table
+from codl.cli.host import load_hardware
+from codl.errors import FileError, InputError
+from codl.io import atomic_path
+from codl.plan.model import Plan
+from codl.runs import (
+    IDEAL,
+    Prepared,
+    Row,
+    Workspace,
+    check_outputs,
+    executor_for,
+    measured_row,
+    random_inputs,
+    require_agreement,
+    simulated_row,
+    with_published,
+)
+from codl.scenario import Scenario
+from codl.scenario import load as load_scenario
+
+Scenario_ = Annotated[str | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file or the name of a packaged one.")]
+SUMMARY = ("model", "planner", "data type", "latency ms", "compute ms", "sharing ms", "cpu busy", "gpu busy", "chains", "split")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="simulate")(simulate)
+    app.command(name="execute")(execute)
+
+
+def simulate(
+    scenario: Scenario_ = None,
+    model: options.Model = None,
+    hardware: Annotated[str | None, typer.Option("--hardware", metavar="HW", help="A hardware file or the name of a packaged one.")] = None,
+    planner: options.Planner = "codl",
+    plan: options.PlanFile = None,
+    data_type: options.DataType = "auto",
+    settings: options.Overrides = None,
+    shape: options.Shapes = None,
+    trace: options.TraceFile = None,
+    json: options.Json = False,
+) -> None:
+    """Predict timeline, latency, energy and memory of plans on a hardware description.
+
+    Example: codl simulate sd865
+    Example: codl simulate --model yolov2 --hardware sd855 --planner codl --trace timeline.json
+    """
+    only_one(scenario=scenario, model=model, plan=plan)
+    rows: list[Row] = []
+    last = None
+    for workspace, run, label, published in _selected(scenario, model, hardware, planner, plan, data_type, settings, shape):
+        if run is None:
+            rows.append(with_published(workspace.bound(label), published))
+            continue
+        result = run.simulate()
+        last = result.trace
+        rows.append(simulated_row(run, result, published))
+    if trace:
+        if last is None or len(rows) > 1:
+            raise InputError("--trace writes one timeline; choose one model and one planner with --model and --planner, or --plan")
+        last.write(trace)
+        note(f"wrote {trace}; open it in Perfetto")
+    if json:
+        print_json({"runs": rows})
+        return
+    columns = (*SUMMARY[:4], "published", "error", "energy J", "cpu busy", "gpu busy", "split")
+    cells = [
+        (r["model"], r["planner"], r.get("data_type"), r["latency_ms"], r.get("published_ms"), percent(r.get("error")),
+         r.get("energy_j"), r.get("cpu_busy"), r.get("gpu_busy"), r.get("split_operators"))
+        for r in rows
+    ]  # fmt: skip
+    table(f"simulated on {rows[0]['hardware']}", columns, cells, "busy: share of the latency; split: operators computed by both")
+
+
+Selection = tuple[Workspace, Prepared | None, str, float | None]
+
+
+def _selected(
+    scenario: str | None, model: str | None, hardware: str | None, planner: str, plan: Path | None, data_type: str,
+    settings: list[str] | None, shape: list[str] | None,
+) -> Iterator[Selection]:  # fmt: skip
+    """(workspace, prepared run or None for the bound `ideal`, model, published latency) of all that is asked for."""
+    shapes = options.shapes(shape)
+    if plan:
+        read = Plan.read(plan)
+        workspace = Workspace(load_hardware(hardware or read.hardware.name, settings), data_type, shapes)
+        yield workspace, workspace.reuse(read), read.model.name, None
+    elif model:
+        if hardware is None:
+            raise InputError("--model needs --hardware, such as --hardware sd865")
+        workspace = Workspace(load_hardware(hardware, settings), data_type, shapes)
+        yield workspace, None if planner == IDEAL else workspace.prepare(model, planner), model, None
+    else:
+        chosen = load_scenario(str(scenario))
+        workspace = scenario_workspace(chosen, hardware, data_type, settings, shapes)
+        for name in chosen.models:
+            for each in chosen.planners:
+                run = None if each == IDEAL else workspace.prepare(name, each)
+                yield workspace, run, name, chosen.published_ms(name, each)
+
+
+def scenario_workspace(
+    scenario: Scenario, hardware: str | None, data_type: str, settings: list[str] | None,
+    shapes: dict[str, tuple[int, ...]], cpu: str | None = None, gpu: str | None = None,
+) -> Workspace:  # fmt: skip
+    """The workspace that a scenario describes; options given beside it win."""
+    description = load_hardware(hardware or scenario.hardware, [*scenario.set, *(settings or ())], cpu, gpu)
+    return Workspace(description, data_type if data_type != "auto" else scenario.data_type, {**scenario.shapes, **shapes})
+
+
+def only_one(**given: object) -> None:
+    """Raise `InputError` unless exactly one of the alternatives is given."""
+    if sum(value is not None for value in given.values()) != 1:
+        names = [name.upper() if name == "scenario" else f"--{name}" for name in given]
+        raise InputError(f"give one of {', '.join(names)} (see --help)")
+
+
+def execute(
+    scenario: Scenario_ = None,
+    model: options.Model = None,
+    planner: options.Planner = "codl",
+    plan: options.PlanFile = None,
+    cpu: options.CpuDevice = None,
+    gpu: options.GpuDevice = None,
+    input_file: Annotated[Path | None, typer.Option("--input", metavar="X.npz", help="Input arrays by name; seeded noise otherwise.")] = None,
+    output_file: Annotated[Path | None, typer.Option("--output", metavar="Y.npz", help="Write the output arrays by name.")] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs; the median is reported.")] = 10,
+    check: Annotated[str | None, typer.Option("--check", metavar="onnxruntime", help="Compare the outputs with ONNX Runtime's.")] = None,
+    trace: options.TraceFile = None,
+    shape: options.Shapes = None,
+    json: options.Json = False,
+) -> None:
+    """Run plans on the OpenCL devices of this machine and measure them.
+
+    Example: codl execute --model yolov2 --planner codl --runs 5 --check onnxruntime
+    """
+    from codl.real.devices import choose
+
+    only_one(scenario=scenario, model=model, plan=plan)
+    if check not in (None, "onnxruntime"):
+        raise InputError(f"--check {check}: the only reference is onnxruntime")
+    devices = choose(cpu, gpu)
+    rows: list[Row] = []
+    for run in _to_execute(scenario, model, planner, plan, cpu, gpu, options.shapes(shape)):
+        if rows and (trace or output_file):
+            raise InputError("--trace and --output take one run; choose it with --model and --planner, or --plan")
+        rows.append(_execute(run, devices, input_file, output_file, runs, check, trace))
+    if json:
+        print_json({"runs": rows})
+    else:
+        columns = (*SUMMARY, "noise", "error")
+        cells = [
+            (r["model"], r["planner"], r["data_type"], r["latency_ms"], r["compute_ms"], r["sharing_ms"], r.get("cpu_busy"),
+             r.get("gpu_busy"), r["chains"], r["split_operators"], percent(r["noise"]), r.get("max_relative_error"))
+            for r in rows
+        ]  # fmt: skip
+        table(f"measured on {devices.why}", columns, cells, "noise: interquartile range of the runs; error: relative to the output's range")
+    for row in rows:
+        if check:
+            require_agreement(row["model"], row["max_relative_error"])
+
+
+def _to_execute(
+    scenario: str | None, model: str | None, planner: str, plan: Path | None, cpu: str | None, gpu: str | None,
+    shapes: dict[str, tuple[int, ...]],
+) -> Iterator[Prepared]:  # fmt: skip
+    if plan:
+        read = Plan.read(plan)
+        yield Workspace(load_hardware(read.hardware.name, None, cpu, gpu), shapes=shapes).reuse(read)
+    elif model:
+        yield Workspace(load_hardware("host", None, cpu, gpu), shapes=shapes).prepare(model, planner)
+    else:
+        chosen = load_scenario(str(scenario))
+        workspace = scenario_workspace(chosen, None, "auto", None, shapes, cpu, gpu)
+        for name in chosen.models:
+            for each in chosen.planners:
+                if each != IDEAL:
+                    yield workspace.prepare(name, each)
+
+
+def _execute(
+    run: Prepared, devices, input_file: Path | None, output_file: Path | None, runs: int, check: str | None, trace: Path | None
+) -> Row:
+    from codl.real.measure import measure
+
+    executor = executor_for(run, devices)
+    inputs = read_arrays(input_file) if input_file else random_inputs(run.graph)
+    measurement = measure(executor, inputs, runs)
+    row = measured_row(run, executor, measurement)
+    row["devices"] = devices.ids
+    if executor.fallbacks:
+        row["fallbacks"] = list(executor.fallbacks)
+        note(f"{run.model}: {', '.join(executor.fallbacks)} run whole through ONNX Runtime")
+    if check:
+        row["max_relative_error"] = check_outputs(run, inputs, measurement.outputs)
+    if output_file:
+        with atomic_path(output_file.with_suffix(".npz")) as temporary:
+            np.savez(temporary, **measurement.outputs)
+    if trace:
+        measurement.trace.write(trace)
+        note(f"wrote {trace}; open it in Perfetto")
+    return row
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays by name from an .npz file. Pickled objects are refused.
+
+    Raises:
+        FileError: missing, or not an .npz file of plain arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise FileError(path, "no such file") from None
+    except Exception as error:  # numpy and zipfile raise a dozen kinds for a broken archive
+        raise FileError(path, f"is not an .npz file of plain arrays: {error}") from None
