@@ -235,7 +235,7 @@ class Launcher:
         """
         ocl = opencl()
 
-        def upload(array: np.ndarray) -> cl.Buffer:
+        def upload(array: np.ndarray) -> Any:
             flat = np.ascontiguousarray(array).reshape(-1)
             buffer = ocl.Buffer(self.context, ocl.mem_flags.READ_WRITE, max(64, flat.nbytes))
             if flat.nbytes:

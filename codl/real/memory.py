@@ -1,0 +1,214 @@
+"""Memory of one OpenCL context, and what lies in it: buffers that live as long as their executor.
+
+A CPU device works in the host's own memory, so its buffers lie around page-aligned arrays: the host reads and writes
+them without any copy. Buffers of other devices are reached by explicit reads and writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codl.errors import DeviceError
+from codl.ops.launch import View, from_memory, memory_order, to_memory
+from codl.real.opencl import opencl
+from codl.region import Region
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+_PAGE = 4096
+_LEAST_BYTES = 64  # OpenCL has no empty buffer, and kernels may load a whole vector
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """Zeroed bytes that begin at a page: what devices that share the host's memory take without copying."""
+    size = -(-max(nbytes, _LEAST_BYTES) // _LEAST_BYTES) * _LEAST_BYTES
+    raw = np.zeros(size + _PAGE, np.uint8)
+    start = -raw.ctypes.data % _PAGE
+    return raw[start : start + size]
+
+
+def host_only(dtype: str) -> bool:
+    """Whether a number format exists on the host only (text)."""
+    return np.dtype(dtype).kind in "OUSV" and dtype != "bfloat16"
+
+
+@dataclass(slots=True)
+class Allocation:
+    """Storage for a box of one tensor.
+
+    `device` is the OpenCL buffer (None for text, which only the fallback handles), `host` a flat array over the same
+    memory where the device works in the host's memory.
+    """
+
+    name: str
+    region: Region
+    dtype: np.dtype
+    nbytes: int
+    memory: Memory
+    device: cl.Buffer | None
+    host: np.ndarray | None
+
+    def write(self, array: np.ndarray) -> None:
+        """Fill it from an array in logical axis order, of the region's shape."""
+        if self.host is not None:
+            order = memory_order(array.ndim)
+            stored = self.host[: self.region.size].reshape([array.shape[axis] for axis in order])
+            stored[...] = array.transpose(order)
+        elif array.size:
+            self.memory.write(self.device, to_memory(array))
+
+    def read(self) -> np.ndarray:
+        """A copy of the contents, in logical axis order."""
+        if self.host is not None:
+            return from_memory(self.host[: self.region.size], self.region.shape).copy()
+        flat = np.empty(self.region.size, self.dtype)
+        if flat.size:
+            self.memory.read(self.device, flat)
+        return from_memory(flat, self.region.shape)
+
+
+class Memory:
+    """The memory of one context.
+
+    Args:
+        context: its devices share this memory.
+        queue: a queue of the context for reads and writes that nobody times.
+        label: the device's id, for messages.
+    """
+
+    def __init__(self, context: cl.Context, queue: cl.CommandQueue, label: str) -> None:
+        self.context = context
+        self.label = label
+        self.nbytes = 0
+        self._queue = queue
+        kind = opencl().device_type.CPU
+        self.in_host = all(device.type & kind for device in context.devices)
+        self._constants: dict[str, cl.Buffer] = {}
+        self._largest = min(device.max_mem_alloc_size for device in context.devices)
+
+    def allocate(self, name: str, region: Region, dtype: str) -> Allocation:
+        """Zeroed storage for a box of a tensor.
+
+        Raises:
+            DeviceError: it is larger than the device allows, or there is no memory left.
+        """
+        if host_only(dtype):
+            return Allocation(name, region, np.dtype(object), 0, self, None, np.full(region.size, "", object))
+        form = np.dtype(dtype)
+        nbytes = region.size * form.itemsize
+        device, host = self._buffer(name, nbytes)
+        return Allocation(name, region, form, nbytes, self, device, None if host is None else host.view(form))
+
+    def scratch(self, nbytes: int) -> cl.Buffer:
+        """Working memory for kernels."""
+        return self._buffer("working memory", nbytes)[0]
+
+    def constant(self, key: str, array: np.ndarray) -> cl.Buffer:
+        """Weights, uploaded at the first request for their key."""
+        if key not in self._constants:
+            flat = np.ascontiguousarray(array).reshape(-1)
+            buffer, host = self._buffer(f"weights {key}", flat.nbytes)
+            if host is not None:
+                host[: flat.nbytes] = flat.view(np.uint8)
+            elif flat.nbytes:
+                self.write(buffer, flat)
+            self._constants[key] = buffer
+        return self._constants[key]
+
+    def has_constant(self, key: str) -> bool:
+        return key in self._constants
+
+    def write(self, buffer: Any, flat: np.ndarray) -> None:
+        opencl().enqueue_copy(self._queue, buffer, flat, is_blocking=True)
+
+    def read(self, buffer: Any, flat: np.ndarray) -> None:
+        opencl().enqueue_copy(self._queue, flat, buffer, is_blocking=True)
+
+    def _buffer(self, name: str, nbytes: int) -> tuple[cl.Buffer, np.ndarray | None]:
+        ocl = opencl()
+        if nbytes > self._largest:
+            raise DeviceError(
+                f"{self.label}: {name} needs {nbytes / 2**20:.0f} MiB; the device allows {self._largest / 2**20:.0f} "
+                "MiB for one buffer"
+            )
+        flags = ocl.mem_flags
+        try:
+            if self.in_host:
+                host = aligned(nbytes)
+                device = ocl.Buffer(self.context, flags.READ_WRITE | flags.USE_HOST_PTR, hostbuf=host)
+                self.nbytes += host.nbytes
+                return device, host
+            size = max(nbytes, _LEAST_BYTES)
+            device = ocl.Buffer(self.context, flags.READ_WRITE, size)
+            ocl.enqueue_fill_buffer(self._queue, device, np.uint8(0), 0, size).wait()
+        except (ocl.Error, MemoryError) as error:
+            raise DeviceError(f"{self.label}: no memory for {name} ({nbytes / 2**20:.0f} MiB): {error}") from None
+        self.nbytes += size
+        return device, None
+
+
+# -- moving boxes ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """A box of elements in two buffers, as the rectangle copies of OpenCL take it: (x, y, z) with x in bytes."""
+
+    size: tuple[int, int, int]
+    source_origin: tuple[int, int, int]
+    source_pitches: tuple[int, int]
+    target_origin: tuple[int, int, int]
+    target_pitches: tuple[int, int]
+
+
+def rectangles(source: View, target: View, box: Region, itemsize: int) -> tuple[Rectangle, ...]:
+    """The rectangle copies that move `box` between buffers of these views; usually one.
+
+    Axes that are contiguous in both buffers count as one; of what remains, OpenCL takes three.
+    """
+    if box.empty:
+        return ()
+    order = memory_order(len(box.ranges))
+    axes: list[tuple[int, int, int]] = []  # (extent, source stride, target stride), slowest first
+    for axis in order:
+        extent = box.shape[axis]
+        if extent == 1:
+            continue
+        here = (extent, source.strides[axis], target.strides[axis])
+        if axes and axes[-1][1] == extent * here[1] and axes[-1][2] == extent * here[2]:
+            here = (axes.pop()[0] * extent, here[1], here[2])
+        axes.append(here)
+    if not axes or axes[-1][1] != 1 or axes[-1][2] != 1:
+        axes.append((1, 1, 1))
+    first_source = source.offset + sum(i * s for i, s in zip(box.start, source.strides, strict=True))
+    first_target = target.offset + sum(i * s for i, s in zip(box.start, target.strides, strict=True))
+    return tuple(_rectangles(axes, first_source, first_target, itemsize))
+
+
+def _rectangles(axes: Sequence[tuple[int, int, int]], source: int, target: int, itemsize: int) -> list[Rectangle]:
+    if len(axes) > 3:
+        extent, source_stride, target_stride = axes[0]
+        return [
+            piece
+            for index in range(extent)
+            for piece in _rectangles(axes[1:], source + index * source_stride, target + index * target_stride, itemsize)
+        ]
+    width = axes[-1][0] * itemsize
+    height = axes[-2][0] if len(axes) > 1 else 1
+    depth = axes[-3][0] if len(axes) > 2 else 1
+    pitches = []
+    origins = []
+    for which, offset in ((1, source), (2, target)):
+        row = axes[-2][which] * itemsize if len(axes) > 1 else width
+        plane = axes[-3][which] * itemsize if len(axes) > 2 else row * height
+        start = offset * itemsize
+        z = start // plane if len(axes) > 2 else 0
+        y = (start - z * plane) // row if len(axes) > 1 else 0
+        origins.append((start - z * plane - y * row, y, z))
+        pitches.append((row, plane))
+    return [Rectangle((width, height, depth), origins[0], pitches[0], origins[1], pitches[1])]
