@@ -21,7 +21,7 @@ import numpy as np
 from codl.graph import Graph
 from codl.ops import REGISTRY
 from codl.plan.model import Chain, Plan
-from codl.plan.partition import chain_regions, exits, output_parts
+from codl.plan.partition import chain_regions, exits, external_reads, output_parts
 from codl.region import Region
 from codl.tasks import HOST_LANE, SHARED, Access, Buffer, Task, TaskGraph, TaskKind, subtract
 
@@ -163,7 +163,7 @@ class _Lowering:
         regions = chain_regions(self.graph, chain.operators, last_parts)
         leaving = set(exits(self.graph, chain.operators))
         inside = {value for name in chain.operators for value in self.graph.by_name[name].outputs}
-        needs = {p: self._external_reads(regions[p], inside) for p in regions}
+        needs = {p: external_reads(self.graph, own, inside) for p, own in regions.items()}
         # The GPU's transforms for the CPU must not queue up behind the GPU's kernels, so all sharing comes first.
         for processor in reversed(list(regions)):
             self._fetch(chain_id, processor, needs[processor])
@@ -173,17 +173,6 @@ class _Lowering:
         if self.home and len(regions) > 1:
             whole = {value: Region.full(self.graph.tensors[value].shape) for value in leaving}
             self._fetch(chain_id, self.home, whole, phase="post-sync")
-
-    def _external_reads(self, own: dict[str, Region], inside: set[str]) -> dict[str, Region]:
-        """What a processor's part of a chain reads of values made before the chain."""
-        needs: dict[str, Region] = {}
-        for name, region in own.items():
-            node = self.graph.by_name[name]
-            reads = REGISTRY[node].input_regions(self.graph, node, region)
-            for (_, tensor), box in zip(self.graph.variable_inputs(node), reads, strict=True):
-                if tensor.name not in inside and not box.empty:
-                    needs[tensor.name] = needs[tensor.name].hull(box) if tensor.name in needs else box
-        return needs
 
     def _kernel(
         self, chain: str, processor: str, name: str, region: Region, own: dict[str, Region],

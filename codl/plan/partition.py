@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from codl.errors import PlanError
 from codl.graph import Graph
@@ -85,6 +85,23 @@ def chain_regions(
                     needed[tensor.name] = needed[tensor.name].hull(box) if tensor.name in needed else box
         regions[processor] = {name: own[name] for name in operators if name in own}
     return regions
+
+
+def external_reads(graph: Graph, own: Mapping[str, Region], inside: Collection[str]) -> dict[str, Region]:
+    """What a processor's part of a chain reads of values made before the chain: the hull over all its operators.
+
+    Args:
+        own: the box of each operator that the processor computes.
+        inside: values made in the chain.
+    """
+    needs: dict[str, Region] = {}
+    for name, region in own.items():
+        node = graph.by_name[name]
+        reads = REGISTRY[node].input_regions(graph, node, region)
+        for (_, tensor), box in zip(graph.variable_inputs(node), reads, strict=True):
+            if tensor.name not in inside and not box.empty:
+                needs[tensor.name] = needs[tensor.name].hull(box) if tensor.name in needs else box
+    return needs
 
 
 def exits(graph: Graph, operators: Sequence[str]) -> tuple[str, ...]:
