@@ -1,0 +1,215 @@
+"""Operators that move elements without computing on them, and resizing."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import numpy as np
+
+from codl.graph import Attribute
+from codl.onnx_reader.network import Network, OnnxNode, Operator
+
+
+def concat(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Concat of computed tensors; empty ones add nothing."""
+    inputs = [value for value in node.inputs if not _empty(network, value)]
+    if not all(network.is_variable(value) for value in inputs):
+        return None
+    if len(inputs) == 1:
+        return [_reshape(node, inputs[0])]
+    axis = int(node.attribute("axis", 1)) % len(network.shape(node.outputs[0]))
+    return [Operator(node.name, "concat", inputs, [node.outputs[0]], {"axis": axis})]
+
+
+def _empty(network: Network, value: str) -> bool:
+    tensor = network.tensor(value)
+    return tensor is not None and tensor.size == 0
+
+
+def pad(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Pad that only adds; amounts are an attribute before operator set 11, constant inputs after."""
+    x, mode = node.input(0), node.attribute("mode", "constant")
+    if not network.is_variable(x) or mode not in ("constant", "reflect", "edge"):
+        return None
+    rank = len(network.shape(x))
+    amounts, value = node.ints("pads"), float(node.attribute("value", 0.0))
+    if node.input(1):
+        given = network.constant(node.input(1))
+        if given is None:
+            return None
+        amounts = tuple(int(amount) for amount in given)
+    if node.input(2):
+        fill = network.constant(node.input(2))
+        if fill is None:
+            return None
+        value = float(fill.item())
+    axes: list[int] = list(range(rank))
+    if node.input(3):
+        chosen = network.constant(node.input(3))
+        if chosen is None:
+            return None
+        axes = [int(axis) % rank for axis in chosen]
+    begin, end = [0] * rank, [0] * rank
+    for index, axis in enumerate(axes):
+        begin[axis], end[axis] = amounts[index], amounts[index + len(axes)]
+    if min((*begin, *end), default=0) < 0:
+        return None
+    attributes: dict[str, Attribute] = {"begin": tuple(begin), "end": tuple(end), "mode": mode, "value": value}
+    return [Operator(node.name, "pad", [x], [node.outputs[0]], attributes)]
+
+
+def resize(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Resize (and Upsample) of feature maps along height and width."""
+    x = node.input(0)
+    if not network.is_variable(x) or len(network.shape(x)) != 4:
+        return None
+    scales = _scales(network, node)
+    settings = _interpolation(node, scales) if scales is not None else None
+    if scales is None or settings is None or scales[:2] != (1.0, 1.0):
+        return None
+    mode, coordinate, rounding = settings
+    attributes: dict[str, Attribute] = {
+        "mode": mode, "scales": scales, "coordinate": coordinate, "rounding": rounding,
+    }  # fmt: skip
+    return [Operator(node.name, "resize", [x], [node.outputs[0]], attributes)]
+
+
+def _scales(network: Network, node: OnnxNode) -> tuple[float, ...] | None:
+    """Scale by axis; where sizes are given, the quotient of the sizes."""
+    shape, out = network.shape(node.input(0)), network.shape(node.outputs[0])
+    if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        return None
+    index = 1 if node.type == "Upsample" or node.opset < 11 else 2
+    given: tuple[float, ...] = tuple(float(scale) for scale in node.attribute("scales", ()))
+    if node.input(index):
+        array = network.constant(node.input(index))
+        if array is None:
+            return None
+        given = tuple(float(scale) for scale in array)
+    if not given:
+        return tuple(float(np.float32(b) / np.float32(a)) for a, b in zip(shape, out, strict=True))
+    scales = [1.0] * len(shape)
+    for axis, scale in zip(node.ints("axes", range(len(shape))), given, strict=True):
+        scales[axis % len(shape)] = scale
+    return tuple(scales)
+
+
+def _interpolation(node: OnnxNode, scales: tuple[float, ...]) -> tuple[str, str, str] | None:
+    """Mode, coordinate transformation and rounding; None for those that codl has no kernel for."""
+    mode = {"nearest": "nearest", "linear": "linear", "bilinear": "linear"}.get(node.attribute("mode", "nearest"))
+    if mode is None or node.attribute("antialias", 0) or node.attribute("exclude_outside", 0):
+        return None
+    if node.type == "Upsample" or node.opset < 11:
+        # Resize-10 rounds down where it enlarges and up where it shrinks (ONNX Runtime's `simple` mode).
+        if mode == "nearest" and min(scales) < 1 < max(scales):
+            return None
+        return mode, "asymmetric", "ceil" if min(scales) < 1 else "floor"
+    coordinate = node.attribute("coordinate_transformation_mode", "half_pixel")
+    if coordinate not in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"):
+        return None
+    return mode, coordinate, node.attribute("nearest_mode", "round_prefer_floor")
+
+
+def reshape(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Whatever keeps the elements in their logical order: the output's shape says it all."""
+    return [_reshape(node, node.input(0))] if network.is_variable(node.input(0)) else None
+
+
+def _reshape(node: OnnxNode, value: str) -> Operator:
+    return Operator(node.name, "reshape", [value], [node.outputs[0]])
+
+
+def expand(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Expand that repeats nothing."""
+    tensor, out = network.tensor(node.input(0)), network.tensor(node.outputs[0])
+    same = tensor is not None and out is not None and tensor.size == out.size
+    return reshape(network, node) if same else None
+
+
+def transpose(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Transpose; without `perm` it reverses the axes."""
+    if not network.is_variable(node.input(0)):
+        return None
+    rank = len(network.shape(node.input(0)))
+    perm = node.ints("perm") or tuple(reversed(range(rank)))
+    if perm == tuple(range(rank)):
+        return [_reshape(node, node.input(0))]
+    return [Operator(node.name, "transpose", [node.input(0)], [node.outputs[0]], {"perm": perm})]
+
+
+def slice_(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Slice with constant positive steps; its numbers are attributes before operator set 10, inputs after."""
+    if not network.is_variable(node.input(0)):
+        return None
+    shape = network.shape(node.input(0))
+    settings: list[tuple[int, ...]] = []
+    for index, name in ((1, "starts"), (3, "axes"), (4, "steps")):
+        array = network.constant(node.input(index))
+        if node.input(index) and array is None:
+            return None
+        settings.append(node.ints(name) if array is None else tuple(int(value) for value in array))
+    begins, axes, strides = settings
+    axes = axes or tuple(range(len(begins)))
+    strides = strides or (1,) * len(begins)
+    if min(strides, default=1) < 1:
+        return None
+    starts, steps = [0] * len(shape), [1] * len(shape)
+    for begin, axis, stride in zip(begins, axes, strides, strict=True):
+        size = shape[axis]
+        starts[axis % len(shape)] = min(max(begin + size if begin < 0 else begin, 0), size)
+        steps[axis % len(shape)] = stride
+    return [_slice(network, node.name, node.input(0), node.outputs[0], starts, steps)]
+
+
+def split(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Split: a slice for each output that is read."""
+    if not network.is_variable(node.input(0)):
+        return None
+    shape = network.shape(node.input(0))
+    axis = int(node.attribute("axis", 0)) % len(shape)
+    sizes = _split_sizes(network, node, shape[axis])
+    if sizes is None:
+        return None
+    operators = []
+    for index, (value, begin) in enumerate(zip(node.outputs, accumulate(sizes, initial=0), strict=False)):
+        if value:
+            starts = [begin if i == axis else 0 for i in range(len(shape))]
+            name = network.names.fresh(f"{node.name}.{index}")
+            operators.append(_slice(network, name, node.input(0), value, starts, [1] * len(shape)))
+    return operators
+
+
+def _split_sizes(network: Network, node: OnnxNode, extent: int) -> tuple[int, ...] | None:
+    if node.input(1):
+        given = network.constant(node.input(1))
+        return None if given is None else tuple(int(size) for size in given)
+    if node.ints("split"):
+        return node.ints("split")
+    part = -(-extent // len(node.proto.output))  # equal parts; from operator set 18 on, the last may be smaller
+    return tuple(min(part, extent - index * part) for index in range(len(node.proto.output)))
+
+
+def _slice(
+    network: Network, name: str, value: str, out: str, starts: list[int], steps: list[int]
+) -> Operator:
+    if network.shape(value) == network.shape(out):
+        return Operator(name, "reshape", [value], [out])
+    return Operator(name, "slice", [value], [out], {"starts": tuple(starts), "steps": tuple(steps)})
+
+
+RULES = {
+    "Concat": concat,
+    "Pad": pad,
+    "Resize": resize,
+    "Upsample": resize,
+    "Flatten": reshape,
+    "Reshape": reshape,
+    "Squeeze": reshape,
+    "Unsqueeze": reshape,
+    "Identity": reshape,
+    "Cast": reshape,
+    "Expand": expand,
+    "Transpose": transpose,
+    "Slice": slice_,
+    "Split": split,
+}

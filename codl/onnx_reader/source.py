@@ -1,0 +1,229 @@
+"""Opening an ONNX model: every way in which a file can be wrong becomes one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from codl.errors import CodlError, FileError, ModelError
+
+MIN_OPSET = 7
+"""Older models are converted to this opset first: before it, broadcasting was an attribute of the operators."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checked model. `constants` holds its initialisers; `where` names it in messages."""
+
+    where: str
+    name: str
+    proto: onnx.ModelProto
+    constants: Mapping[str, np.ndarray]
+    contents: bool = True
+
+    @property
+    def opsets(self) -> Mapping[str, int]:
+        """Version by domain; the default domain is ''."""
+        return {plain_domain(entry.domain): entry.version for entry in self.proto.opset_import}
+
+
+def plain_domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def open_model(model: str | Path | onnx.ModelProto, name: str | None = None, *, contents: bool = True) -> Source:
+    """Load, check and normalise a model (see `read` for the errors)."""
+    if isinstance(model, onnx.ModelProto):
+        where, proto, folder = name or model.graph.name or "model", model, None
+    else:
+        path = Path(model)
+        where, proto, folder = str(path), _parse(path), path.parent
+        name = name or path.stem
+    if proto.ir_version < 1 or not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        raise ModelError(f"{where}: is not an ONNX model (it has no graph)")
+    if not proto.opset_import:
+        raise ModelError(f"{where}: the model names no operator set (opset_import)")
+    tensors = list(proto.graph.initializer)
+    skeleton = _skeleton(proto)
+    _check(skeleton, where)
+    skeleton = _modernise(_inline(skeleton, where), proto, where)
+    if folder is None and any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
+        raise ModelError(f"{where}: a model in memory cannot refer to external data; pass its path")
+    for inner in _tensors_of(skeleton.graph):
+        _attach(inner, folder, where)
+    constants = {t.name: _array(t, folder, where, contents) for t in tensors}
+    constants |= {t.values.name: _dense(t, where) for t in proto.graph.sparse_initializer}
+    return Source(where, name or proto.graph.name or "model", skeleton, constants, contents)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise FileError(path, "no such file") from None
+    except IsADirectoryError:
+        raise FileError(path, "is a folder, not an ONNX file") from None
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror}") from None
+    if not data:
+        raise FileError(path, "is empty, not an ONNX model")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except (DecodeError, ValueError):
+        raise FileError(path, "is not an ONNX model (protobuf cannot parse it)") from None
+    return proto
+
+
+def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its initialisers, which become typed inputs: small enough to copy, check and rewrite."""
+    skeleton = onnx.ModelProto()
+    skeleton.ir_version = max(4, proto.ir_version)  # before 4 an initialiser had to be an input as well
+    skeleton.opset_import.extend(proto.opset_import)
+    skeleton.functions.extend(proto.functions)
+    skeleton.metadata_props.extend(proto.metadata_props)
+    graph, skeleton.graph.name = proto.graph, proto.graph.name or "graph"
+    skeleton.graph.node.extend(graph.node)
+    skeleton.graph.output.extend(graph.output)
+    constants = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    skeleton.graph.input.extend(value for value in graph.input if value.name not in constants)
+    skeleton.graph.input.extend(
+        onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in graph.initializer
+    )
+    skeleton.graph.input.extend(
+        onnx.helper.make_tensor_value_info(t.values.name, t.values.data_type, list(t.dims))
+        for t in graph.sparse_initializer
+    )
+    return skeleton
+
+
+def _check(skeleton: onnx.ModelProto, where: str) -> None:
+    checkable = skeleton
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors_of(skeleton.graph)):
+        checkable = onnx.ModelProto()
+        checkable.CopyFrom(skeleton)
+        for tensor in _tensors_of(checkable.graph):  # where the data lies is checked when it is read
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                tensor.ClearField("data_location")
+                tensor.ClearField("external_data")
+                tensor.raw_data = b"\0"
+    try:
+        onnx.checker.check_model(checkable)
+    except (onnx.checker.ValidationError, ValueError, TypeError) as error:
+        raise ModelError(f"{where}: is not a valid ONNX model: {first_line(error)}") from None
+
+
+def _inline(skeleton: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """Replace calls of the model's own functions by their bodies."""
+    if not skeleton.functions:
+        return skeleton
+    try:
+        return onnx.inliner.inline_local_functions(skeleton)
+    except Exception as error:  # the inliner raises plain RuntimeErrors
+        raise ModelError(f"{where}: the model's functions cannot be inlined: {first_line(error)}") from None
+
+
+def _modernise(skeleton: onnx.ModelProto, proto: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """Convert a model older than `MIN_OPSET`."""
+    version = next((e.version for e in skeleton.opset_import if plain_domain(e.domain) == ""), MIN_OPSET)
+    if version >= MIN_OPSET:
+        return skeleton
+    # The converter reads some initialisers (shapes, scales), and IR 3 wants them among the inputs: give it all.
+    whole = onnx.ModelProto()
+    whole.CopyFrom(skeleton)
+    whole.graph.initializer.extend(proto.graph.initializer)
+    try:
+        converted = onnx.version_converter.convert_version(whole, MIN_OPSET)
+    except Exception as error:  # the converter raises plain RuntimeErrors
+        raise ModelError(
+            f"{where}: uses operator set {version}, older than {MIN_OPSET}, and cannot be converted: {first_line(error)}"
+        ) from None
+    result = onnx.ModelProto()
+    result.CopyFrom(converted)
+    del result.graph.initializer[:]
+    return result
+
+
+def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Tensors inside a graph's nodes: attributes, and all of its subgraphs."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for subgraph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from subgraph.initializer
+                yield from _tensors_of(subgraph)
+
+
+def _attach(tensor: onnx.TensorProto, folder: Path | None, where: str) -> None:
+    """Put external data into the tensor itself."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        data = _external(tensor, folder, where)
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
+        tensor.raw_data = data
+
+
+def _external(tensor: onnx.TensorProto, folder: Path | None, where: str) -> bytes:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    if folder is None:
+        raise ModelError(f"{where}: a model in memory cannot refer to external data; pass its path")
+    home, path = folder.resolve(), (folder / location).resolve()
+    if not location or not path.is_relative_to(home):
+        raise FileError(where, f"tensor {tensor.name!r} keeps its data in {location!r}, outside the model's folder")
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
+        size = path.stat().st_size
+        if offset < 0 or offset + max(length, 0) > size:
+            raise FileError(where, f"tensor {tensor.name!r}: {location} ends before its data (has {size} bytes)")
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length) if length >= 0 else file.read()
+    except ValueError:
+        raise FileError(where, f"tensor {tensor.name!r}: offset and length of its external data are no numbers") from None
+    except OSError as error:
+        raise FileError(where, f"tensor {tensor.name!r}: external data {location}: {error.strerror}") from None
+
+
+def _array(tensor: onnx.TensorProto, folder: Path | None, where: str, contents: bool) -> np.ndarray:
+    if not contents and not tensor.raw_data and tensor.data_type == onnx.TensorProto.FLOAT and not tensor.float_data:
+        return np.broadcast_to(np.float32(0), tuple(tensor.dims))
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        loaded = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        loaded.raw_data = _external(tensor, folder, where)
+        tensor = loaded
+    try:
+        return numpy_helper.to_array(tensor)
+    except CodlError:
+        raise
+    except Exception as error:  # wrong sizes raise ValueError, unknown types KeyError, bad text UnicodeError
+        raise ModelError(f"{where}: the contents of initialiser {tensor.name!r} are broken: {first_line(error)}") from None
+
+
+def _dense(tensor: onnx.SparseTensorProto, where: str) -> np.ndarray:
+    """A sparse initialiser as an ordinary array."""
+    try:
+        values = numpy_helper.to_array(tensor.values)
+        indices = numpy_helper.to_array(tensor.indices)
+        dense = np.zeros(tuple(tensor.dims), values.dtype)
+        if indices.ndim == 1:
+            dense.reshape(-1)[indices] = values
+        else:
+            dense[tuple(indices.T)] = values
+        return dense
+    except (ValueError, IndexError) as error:
+        raise ModelError(f"{where}: sparse initialiser {tensor.values.name!r} is broken: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that says something, for a one-line message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
