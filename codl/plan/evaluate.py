@@ -1,0 +1,157 @@
+"""The latency of a plan as the paper defines it: summed over chains, not read off a clock.
+
+    chain = data transform + map + synchronisation + max(sum of CPU kernels, sum of GPU kernels) + output transform
+
+Every sum of kernels includes the halo; data is transformed, mapped or copied only where processors really share it, by
+the rules of `codl.plan.lower`. Two physical bounds are added to the maximum: while both processors work each is slower
+by its `contention`, and all traffic must pass through the memory's bandwidth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codl.cost import CostModel
+from codl.graph import Graph
+from codl.plan.model import Plan
+from codl.plan.partition import chain_regions, exits, external_reads, output_parts
+from codl.plan.sharing import Ledger, Share, SharingModel
+from codl.region import Region
+
+NS_PER_S = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLatency:
+    """One chain of a plan. Times in nanoseconds; `kernels` by processor, halo included."""
+
+    operators: tuple[str, ...]
+    share: Share
+    kernels: Mapping[str, float]
+    compute_ns: float
+    joules: float
+
+    @property
+    def total_ns(self) -> float:
+        return self.share.ns + self.compute_ns
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLatency:
+    """A plan's latency and energy. `joules` includes the device's idle power over the latency."""
+
+    chains: tuple[ChainLatency, ...]
+    finish: Share
+    """Bringing the outputs to where the caller reads them."""
+    total_ns: float
+    compute_ns: float
+    sharing_ns: float
+    joules: float
+
+
+class Concurrency:
+    """How long processors that work at the same time take, from how long each takes alone."""
+
+    def __init__(self, cost: CostModel, processors: Sequence[str]) -> None:
+        hardware = cost.hardware
+        self.contention = [hardware.processors[name].contention for name in processors]
+        self.bandwidth = hardware.memory.bandwidth / NS_PER_S
+
+    def pair(self, first: Any, second: Any, nbytes: Any) -> Any:
+        """Nanoseconds until both are done; scalars or arrays.
+
+        Args:
+            first, second: kernel time of either processor, alone on the machine.
+            nbytes: memory traffic of both.
+        """
+        a, b = self.contention
+        slow_first, slow_second = first * a, second * b
+        # Both are slowed until the shorter one ends; the rest of the longer one runs undisturbed.
+        joint = np.where(
+            slow_first <= slow_second, second + slow_first * (1 - 1 / b), first + slow_second * (1 - 1 / a)
+        )
+        return np.maximum(joint, nbytes / self.bandwidth)
+
+    def together(self, kernels: Sequence[float], nbytes: float) -> float:
+        """`pair` for any number of processors; exact for two, for more all are slowed throughout."""
+        if len(kernels) == 1:
+            return kernels[0]
+        if len(kernels) == 2:
+            return float(self.pair(kernels[0], kernels[1], nbytes))
+        slowed = [ns * factor for ns, factor in zip(kernels, self.contention, strict=True)]
+        return max(*slowed, nbytes / self.bandwidth)
+
+
+def plan_latency(graph: Graph, plan: Plan, cost: CostModel, *, bound: bool = False) -> PlanLatency:
+    """The summed latency of a plan (the module's formula).
+
+    Args:
+        bound: count synchronisations at the planner's upper bound instead of their typical value.
+
+    Raises:
+        UncalibratedError: a constant that the prediction needs is missing.
+    """
+    used = tuple(name for name in plan.processors if any(name in chain.shares for chain in plan.chains))
+    kinds = {name: use.kind for name, use in plan.processors.items()}
+    data_types = {name: use.data_type for name, use in plan.processors.items()}
+    model = SharingModel(cost, plan.sharing, used, kinds, data_types, plan.home, bound)
+    ledger = Ledger(graph, model)
+    chains = tuple(_chain(graph, plan, index, cost, ledger) for index in range(len(plan.chains)))
+    finish = _finish(graph, ledger)
+    compute = sum(chain.compute_ns for chain in chains)
+    sharing = sum(chain.share.ns for chain in chains) + finish.ns
+    idle = cost.hardware.power.idle * (compute + sharing) / NS_PER_S
+    joules = sum(chain.joules for chain in chains) + finish.joules + idle
+    return PlanLatency(chains, finish, compute + sharing, compute, sharing, joules)
+
+
+def _chain(graph: Graph, plan: Plan, index: int, cost: CostModel, ledger: Ledger) -> ChainLatency:
+    chain = plan.chains[index]
+    model = ledger.model
+    shares = {name: chain.shares[name] for name in plan.processors if name in chain.shares}
+    alignment = plan.alignment.get(chain.dimension, 1) if chain.dimension else 1
+    parts = output_parts(graph, chain.operators[-1], chain.dimension, shares, alignment)
+    regions = chain_regions(graph, chain.operators, parts)
+    inside = {value for name in chain.operators for value in graph.by_name[name].outputs}
+    share = model.together([ledger.fetch(p, external_reads(graph, own, inside)) for p, own in regions.items()])
+    kernels: dict[str, float] = {}
+    nbytes = joules = 0.0
+    for processor, own in regions.items():
+        kernels[processor] = 0.0
+        for name, region in own.items():
+            algorithm = plan.algorithms.get(name, {}).get(processor, "")
+            found = cost.kernel(graph.by_name[name], region, processor, algorithm)
+            kernels[processor] += found.ns
+            nbytes += found.nbytes
+            joules += found.joules
+    leaving = exits(graph, chain.operators)
+    for value in leaving:
+        producer = graph.producer[value]
+        whole = Region.full(graph.tensors[value].shape)
+        made = {p: own[producer.name] if value == producer.output else whole for p, own in regions.items()}
+        ledger.write(value, made)
+    if model.home and len(regions) > 1:
+        whole = {value: Region.full(graph.tensors[value].shape) for value in leaving}
+        share = share + ledger.fetch(model.home, whole)
+    compute = Concurrency(cost, list(regions)).together(list(kernels.values()), nbytes)
+    return ChainLatency(chain.operators, share, kernels, compute, joules + share.joules)
+
+
+def _finish(graph: Graph, ledger: Ledger) -> Share:
+    """Outputs that no processor holds whole, or that lie in another memory than the caller's, are brought together."""
+    model = ledger.model
+    if model.sharing == "unified" or (model.sharing == "mapped" and "image" not in model.data_types.values()):
+        return Share()  # all parts lie in one buffer
+    wanted = {}
+    for value in graph.outputs:
+        if value in graph.weights:
+            continue
+        whole = Region.full(graph.tensors[value].shape)
+        held = any(sum(box.size for box in boxes) >= whole.size for boxes in ledger.valid[value].values())
+        if model.sharing == "copied" or not held:
+            wanted[value] = whole
+    return ledger.fetch(model.host, wanted)

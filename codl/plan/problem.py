@@ -1,0 +1,230 @@
+"""What every planner works on: a graph, a hardware description and its costs, and the decisions that make a plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from codl.cost import CostModel
+from codl.errors import InputError
+from codl.graph import Graph
+from codl.hardware import Hardware
+from codl.ops import REGISTRY, Dimension
+from codl.plan.evaluate import NS_PER_S, Concurrency, PlanLatency, plan_latency
+from codl.plan.model import Chain, Plan, ProcessorUse, Reference
+from codl.plan.partition import chain_regions, output_parts
+from codl.plan.sharing import SharingModel
+from codl.plan.tables import Floats, Ids, Run, Tables
+from codl.region import Region
+
+OBJECTIVES = ("latency", "energy", "edp")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a planner minimises: latency * ns + energy * joules above idle."""
+
+    latency: float = 1.0
+    energy: float = 0.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One planning problem.
+
+    Args:
+        cost: costs for the data types that the plan will use.
+        delta: largest difference between a chain's ratio and those that its operators would have alone.
+        ratio_step: distance of the ratios that the paper's planners try.
+        weights: of latency and energy.
+    """
+
+    graph: Graph
+    hardware: Hardware
+    cost: CostModel
+    delta: float = 0.3
+    ratio_step: float = 0.1
+    weights: Weights = Weights()
+
+    @cached_property
+    def pair(self) -> tuple[str, ...]:
+        """The processors that share operators, in dealing order: a GPU and a CPU where there are both."""
+        processors = self.hardware.processors
+        chosen = {name for name in (self.gpu, self.cpu) if name}
+        for name in processors:
+            if len(chosen) < 2:
+                chosen.add(name)
+        return tuple(name for name in processors if name in chosen)
+
+    @cached_property
+    def gpu(self) -> str | None:
+        return _pick(self.hardware, "gpu")
+
+    @cached_property
+    def cpu(self) -> str | None:
+        return _pick(self.hardware, "cpu")
+
+    @cached_property
+    def rest(self) -> int:
+        """Index in `pair` of the processor with which data is taken to be between operators planned one by one."""
+        home = self.hardware.sharing.home
+        return self.pair.index(home) if home in self.pair else 0
+
+    @cached_property
+    def alignment(self) -> dict[Dimension, int]:
+        return {Dimension(name): value for name, value in self.hardware.alignment.items() if value > 1}
+
+    @cached_property
+    def tables(self) -> Tables:
+        return Tables(self.graph, self.cost, self.pair, self.alignment)
+
+    @cached_property
+    def concurrency(self) -> Concurrency:
+        return Concurrency(self.cost, self.pair)
+
+    def sharing(self, bound: bool) -> SharingModel:
+        """Sharing costs of a plan that uses the whole pair."""
+        kinds = {name: processor.kind for name, processor in self.hardware.processors.items()}
+        sharing = self.hardware.sharing
+        return SharingModel(self.cost, sharing.kind, self.pair, kinds, self.cost.data_types, sharing.home, bound)
+
+    def weighted(self, weights: Weights) -> Problem:
+        """The same problem with another objective; tables are shared."""
+        other = replace(self, weights=weights)
+        other.__dict__["tables"] = self.tables
+        return other
+
+    def host_only(self, index: int) -> bool:
+        """Whether only a CPU can run an operator."""
+        return REGISTRY[self.graph.nodes[index]].host_only
+
+    def placements(self, index: int) -> tuple[int, ...]:
+        """Indices in `pair` of the processors that can run an operator whole.
+
+        Raises:
+            InputError: none can.
+        """
+        if not self.host_only(index):
+            return tuple(range(len(self.pair)))
+        able = tuple(i for i, name in enumerate(self.pair) if name == self.cpu)
+        if not able:
+            node = self.graph.nodes[index]
+            raise InputError(f"{self.hardware.name}: no processor of kind cpu, which {node.name} ({node.onnx_op or node.op}) needs")
+        return able
+
+    def compute_ns(self, run: Run) -> Floats:
+        """Kernel time of a chain at each cut, both processors working at once."""
+        found: Floats = self.concurrency.pair(run.ns[0], run.ns[1], run.nbytes.sum(axis=0))
+        return found
+
+    def value(self, ns: Floats, joules: Floats) -> Floats:
+        """What is minimised."""
+        return self.weights.latency * ns + self.weights.energy * joules
+
+    def grid(self, index: int, dimension: Dimension) -> Ids:
+        """Indices into `tables.cuts` of the ratios 0, step, ..., 1 that really cut an operator in two."""
+        node = self.graph.nodes[index]
+        extent = self.graph.tensors[node.output].shape[self.tables.dimensions(index)[dimension]]
+        alignment = self.alignment.get(dimension, 1)
+        steps = round(1 / self.ratio_step)
+        wanted = {round(step * self.ratio_step * extent / alignment) for step in range(1, steps)}
+        return np.array(sorted(k - 1 for k in wanted if 0 < k * alignment < extent), dtype=np.int64)
+
+    def nearest(self, index: int, dimension: Dimension, ratio: float) -> Ids:
+        """The index into `tables.cuts` of the cut nearest to a ratio; none if an operator is too small to be cut."""
+        cuts = self.tables.cuts(index, dimension)
+        axis = self.tables.dimensions(index)[dimension]
+        extent = self.graph.tensors[self.graph.nodes[index].output].shape[axis]
+        if not len(cuts):
+            return np.zeros(0, dtype=np.int64)
+        return np.array([int(np.argmin(np.abs(cuts - ratio * extent)))])
+
+    def flops(self, index: int) -> float:
+        """Floating-point operations of an operator."""
+        node = self.graph.nodes[index]
+        return REGISTRY[node].work(self.graph, node, Region.full(self.graph.tensors[node.output].shape)).flops
+
+    def split(self, run: Run, chosen: int) -> Chain:
+        """A chain of a plan from one cut of a run."""
+        nodes = self.graph.nodes[run.start : run.stop + 1]
+        last = nodes[-1]
+        extent = self.graph.tensors[last.output].shape[self.tables.dimensions(run.stop)[run.dimension]]
+        ratio = int(run.cuts[chosen]) / extent
+        shares = {self.pair[0]: ratio, self.pair[1]: 1 - ratio}
+        return Chain(operators=tuple(node.name for node in nodes), dimension=run.dimension, shares=shares)
+
+    def placed(self, index: int, processor: int) -> Chain:
+        """One operator on one processor."""
+        return Chain(operators=(self.graph.nodes[index].name,), shares={self.pair[processor]: 1.0})
+
+    def plan(self, planner: str, chains: Sequence[Chain], started: float | None = None) -> Plan:
+        """The plan with these chains, complete with references, kernel choices and the latency to expect.
+
+        Args:
+            started: when planning began, by `time.perf_counter`.
+        """
+        plan = Plan(
+            model=Reference(name=self.graph.name, digest=self.graph.digest),
+            hardware=Reference(name=self.hardware.name, digest=self.hardware.digest),
+            planner=planner,
+            processors={
+                name: ProcessorUse(kind=processor.kind, data_type=self.cost.data_types[name])
+                for name, processor in self.hardware.processors.items()
+            },
+            sharing=self.hardware.sharing.kind,
+            home=self.hardware.sharing.home,
+            alignment=self.alignment,
+            chains=tuple(chains),
+            algorithms=self._algorithms(chains),
+        )
+        expected = plan_latency(self.graph, plan, self.cost).total_ns / 1e6
+        spent = None if started is None else (time.perf_counter() - started) * 1e3
+        return plan.model_copy(update={"predicted_ms": expected, "planning_ms": spent})
+
+    def _algorithms(self, chains: Sequence[Chain]) -> dict[str, dict[str, str]]:
+        """The kernel library's choice for every part."""
+        chosen: dict[str, dict[str, str]] = {}
+        for chain in chains:
+            alignment = self.alignment.get(chain.dimension, 1) if chain.dimension else 1
+            parts = output_parts(self.graph, chain.operators[-1], chain.dimension, chain.shares, alignment)
+            for processor, own in chain_regions(self.graph, chain.operators, parts).items():
+                for name, region in own.items():
+                    node = self.graph.by_name[name]
+                    chosen.setdefault(name, {})[processor] = self.cost.algorithm(node, region, processor)
+        return {node.name: chosen[node.name] for node in self.graph.nodes if node.name in chosen}
+
+    def objective(self, latency: PlanLatency) -> float:
+        """What is minimised, of a whole plan."""
+        idle = self.hardware.power.idle * latency.total_ns / NS_PER_S
+        return self.weights.latency * latency.total_ns + self.weights.energy * (latency.joules - idle)
+
+
+def _pick(hardware: Hardware, kind: str) -> str | None:
+    """The processor of a kind: the one that has its name, else the first; None if there is none."""
+    able = [name for name, processor in hardware.processors.items() if processor.kind == kind]
+    return kind if kind in able else able[0] if able else None
+
+
+def data_types(hardware: Hardware, wanted: str) -> Mapping[str, str]:
+    """Layout by processor for `--data-type`: each one's preferred for `auto`, else the named one on every GPU.
+
+    Raises:
+        InputError: a GPU cannot work on it.
+    """
+    if wanted not in ("auto", "buffer", "image"):
+        raise InputError(f"unknown data type {wanted!r}; allowed: auto, buffer, image")
+    chosen = {}
+    for name, processor in hardware.processors.items():
+        if wanted == "auto" or processor.kind == "cpu":
+            chosen[name] = str(processor.data_types[0])
+            continue
+        if wanted not in processor.data_types:
+            raise InputError(
+                f"{hardware.name}: {name} has no data type {wanted!r}; it has {', '.join(processor.data_types)}"
+            )
+        chosen[name] = wanted
+    return chosen
