@@ -129,9 +129,9 @@ class _Lowering:
         self.tasks.append(task)
         return task.id
 
-    def _command(self, kind: TaskKind, chain: str, op: str, lane: str, **fields: object) -> str:
-        """A command and, before it, the host time to enqueue it."""
-        label = op or kind.value
+    def _command(self, kind: TaskKind, chain: str, label: str, op: str, lane: str, **fields: object) -> str:
+        """A command and, before it, the host time to enqueue it. `label` (the operator, the tensor moved, or the phase
+        of sharing) makes their ids unique in the chain."""
         suffix = "" if kind is TaskKind.KERNEL else f"/{kind.value}"
         enqueue = Task(f"{chain}/{label}{suffix}/enqueue@{lane}", TaskKind.ENQUEUE, HOST_LANE, op, chain, source=lane)
         self._emit(enqueue)
@@ -199,7 +199,7 @@ class _Lowering:
             writes.append(Access(buffer, box))
         algorithm = self.plan.algorithms.get(name, {}).get(processor, "") or spec.algorithms(self.graph, node)[0]
         task = self._command(
-            TaskKind.KERNEL, chain, name, processor, reads=tuple(reads), writes=tuple(writes), algorithm=algorithm,
+            TaskKind.KERNEL, chain, name, name, processor, reads=tuple(reads), writes=tuple(writes), algorithm=algorithm,
             data_type=self.plan.processors[processor].data_type,
         )  # fmt: skip
         for access in writes:
@@ -243,7 +243,7 @@ class _Lowering:
             fresh = [entry for entry in foreign if f"{entry[0]}{entry[2]}" not in self.mapped_by_cpu]
             if fresh:
                 nbytes = sum(self._nbytes(value, [box]) for value, _, box in fresh)
-                self._command(TaskKind.MAP, chain, "", processor, nbytes=nbytes, why=_why(processor, needs))
+                self._command(TaskKind.MAP, chain, phase, "", processor, nbytes=nbytes, why=_why(processor, needs))
                 self.mapped_by_cpu |= {f"{value}{box}" for value, _, box in fresh}
             self._sync(chain, phase, processor, [p.writer for _, p, _ in foreign if p.writer], _why(processor, needs))
             return
@@ -251,7 +251,7 @@ class _Lowering:
         if self._unordered(processor, [piece.writer for _, piece, _ in made_by_cpu]):
             nbytes = sum(self._nbytes(value, [box]) for value, _, box in made_by_cpu)
             lane = made_by_cpu[0][1].lane
-            unmap = self._command(TaskKind.UNMAP, chain, "", lane, nbytes=nbytes, why=f"{processor} takes it over")
+            unmap = self._command(TaskKind.UNMAP, chain, phase, "", lane, nbytes=nbytes, why=f"{processor} takes it over")
             self._sync(chain, phase, processor, [unmap], _why(processor, needs))
         for value in values:
             mine = [(piece, box) for moved, piece, box in moves if moved == value]
@@ -278,7 +278,7 @@ class _Lowering:
         buffer = self._storage(target, value)
         maker = self.graph.producer.get(value)
         task = self._command(
-            kind, chain, maker.name if maker else value, lane,
+            kind, chain, value, maker.name if maker else value, lane,
             reads=tuple(Access(piece.buffer, box) for piece, box in pieces),
             writes=tuple(Access(buffer, box) for _, box in pieces),
             nbytes=self._nbytes(value, [box for _, box in pieces]), source=pieces[0][0].lane, why=why,
