@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ def read(path: str | Path) -> Hardware:
 
 
 def host_folder() -> Path:
-    """Where descriptions of this machine are kept."""
-    return Path(platformdirs.user_cache_dir("codl")) / "hosts"
+    """Where descriptions of this machine are kept: the user's cache folder, or CODL_CACHE_DIR where that is set."""
+    return Path(os.environ.get("CODL_CACHE_DIR") or platformdirs.user_cache_dir("codl")) / "hosts"
 
 
 def host_path(fingerprint: str) -> Path:
