@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
-from codl.graph import Graph, Node
-from codl.ops.launch import KernelProgram, KernelRequest
-from codl.ops.spec import Dimension, OpSpec, Work
-from codl.ops.window import Window, channels_of_groups, empty_input
-from codl.region import Region
+import numpy as np
 
-FLOAT = 4
-"""Bytes of a float32."""
+from codl.graph import Graph, Node
+from codl.ops import depthwise
+from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
+from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.tile import Strided, TileProblem, end_of, joined, program
+from codl.ops.window import FLOAT, GroupSpan, Window, channels_of_groups, empty_input, group_spans, has_bias
+from codl.region import Region
 
 
 class Conv(OpSpec):
@@ -74,22 +76,70 @@ class Conv(OpSpec):
         window = Window.of(node)
         if is_depthwise(graph, node):
             return ("depthwise", "direct")
-        if window.taps == 1:
-            return ("gemm", "direct")
-        return ("direct", "gemm")
+        return ("gemm",) if window.taps == 1 else ("direct",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        if request.out.empty:
+            return KernelProgram()
+        if request.algorithm == "depthwise":
+            return depthwise.program(request)
+        return direct(request)
+
+
+def direct(request: KernelRequest) -> KernelProgram:
+    """Any convolution as implicit GEMM; one launch, or up to three where a channel range cuts groups."""
+    graph, node, out = request.graph, request.node, request.out
+    _, _, height, width = graph.tensor(node.inputs[0]).shape
+    oc, icg = graph.tensor(node.inputs[1]).shape[:2]
+    ocg = oc // groups(node)
+    window = Window.of(node)
+    batch, channels, rows, columns = out.ranges
+    programs = []
+    for span in group_spans(channels, ocg):
+        first_out = span.first * ocg + span.start
+        problem = TileProblem(
+            key=f"{node.name}[{first_out}:{first_out + span.count * ocg - ocg + span.size}]",
+            source=Input(0),
+            target=Output(),
+            read=Strided.of(request.inputs[0], (batch[0], span.first * icg, 0, 0), icg),
+            read_end=end_of(request.inputs[0]),
+            write=Strided.of(request.output, (batch[0], first_out, rows[0], columns[0]), ocg),
+            extent=(height, width),
+            batch=out.shape[0],
+            rows=out.shape[2],
+            columns=out.shape[3],
+            groups=span.count,
+            channels=span.size,
+            depth=icg,
+            weights=partial(_weights, graph, node, span),
+            bias=partial(bias_of, graph, node, span, ocg),
+            kernel=window.kernel,
+            step=window.stride,
+            origin=(rows[0] * window.stride[0] - window.pads[0], columns[0] * window.stride[1] - window.pads[1]),
+            dilation=window.dilation,
+            activation=node.activation,
+        )
+        programs.append(program(problem, request.device))
+    return joined(programs)
+
+
+def _weights(graph: Graph, node: Node, span: GroupSpan) -> np.ndarray:
+    """(groups, channels, taps * input channels) of a span of groups."""
+    weights = graph.constants[node.inputs[1]]
+    weights = weights.reshape(groups(node), -1, *weights.shape[1:])[span.slices]
+    return weights.transpose(0, 1, 3, 4, 2).reshape(span.count, span.size, -1)
+
+
+def bias_of(graph: Graph, node: Node, span: GroupSpan, per_group: int) -> np.ndarray:
+    """(groups, channels) of a span of groups; zeros where the node has no bias."""
+    if not has_bias(node):
+        return np.zeros((span.count, span.size), dtype=np.float32)
+    return graph.constants[node.inputs[2]].reshape(-1, per_group)[span.slices]
 
 
 def groups(node: Node) -> int:
     """The number of groups of a `conv` or `conv_transpose`."""
     return int(node.attributes["group"])  # type: ignore[arg-type]
-
-
-def has_bias(node: Node) -> bool:
-    """Whether a `conv`, `conv_transpose` or `gemm` has a third input."""
-    return len(node.inputs) > 2 and bool(node.inputs[2])
 
 
 def is_depthwise(graph: Graph, node: Node) -> bool:

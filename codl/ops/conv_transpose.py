@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from codl.graph import Graph, Node
-from codl.ops.conv import FLOAT, groups, has_bias
+from codl.ops.conv import groups
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
-from codl.ops.window import Window, channels_of_groups, empty_input
+from codl.ops.window import FLOAT, Window, channels_of_groups, empty_input, has_bias
 from codl.region import Region
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from codl.graph import Graph, Node
-from codl.ops.conv import FLOAT, has_bias
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.window import FLOAT, has_bias
 from codl.region import Region
 
 

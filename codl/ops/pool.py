@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from codl.graph import Graph, Node
-from codl.ops.conv import FLOAT
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
-from codl.ops.window import Window, empty_input
+from codl.ops.window import FLOAT, Window, empty_input
 from codl.region import Region
 
 

@@ -7,12 +7,16 @@ are padding and are not read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from codl.errors import ModelError
 from codl.graph import Node
 from codl.region import Range, Region
 
 Pair = tuple[int, int]
+
+FLOAT = 4
+"""Bytes of a float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Window:
         found: list[Range] = []
         for tap in range(self.kernel[direction]) if hi > lo else ():
             shift = pad - tap * self.dilation[direction]
-            first, last = -((-(lo + shift)) // stride), (hi - 1 + shift) // stride
+            first, last = ceil_div(lo + shift, stride), (hi - 1 + shift) // stride
             clamped = _clamp(first, last + 1, extent)
             if clamped[1] > clamped[0]:
                 found.append(clamped)
@@ -77,8 +81,13 @@ class Window:
         return (min(start for start, _ in found), max(stop for _, stop in found))
 
 
-def _pair(value: object) -> Pair:
-    first, second = value  # type: ignore[misc]
+def ceil_div(number: int, divisor: int) -> int:
+    """Division rounded up."""
+    return -(-number // divisor)
+
+
+def _pair(value: Any) -> Pair:
+    first, second = value
     return int(first), int(second)
 
 
@@ -93,6 +102,48 @@ def channels_of_groups(out: Range, per_group_out: int, per_group_in: int) -> Ran
     if hi <= lo:
         return (0, 0)
     return (lo // per_group_out * per_group_in, ((hi - 1) // per_group_out + 1) * per_group_in)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSpan:
+    """Output channels `start` to `stop`, counted within a group, of `count` groups from `first` on."""
+
+    first: int
+    count: int
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Channels of each group."""
+        return self.stop - self.start
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Into an array of (groups, channels of a group)."""
+        return slice(self.first, self.first + self.count), slice(self.start, self.stop)
+
+
+def group_spans(channels: Range, per_group: int) -> list[GroupSpan]:
+    """A range of output channels as spans of equal parts of groups: a cut group, whole groups, a cut group."""
+    spans: list[GroupSpan] = []
+    at, stop = channels
+    while at < stop:
+        first, start = divmod(at, per_group)
+        whole = (stop - at) // per_group if start == 0 else 0
+        if whole:
+            spans.append(GroupSpan(first, whole, 0, per_group))
+            at += whole * per_group
+        else:
+            end = min(per_group, start + stop - at)
+            spans.append(GroupSpan(first, 1, start, end))
+            at += end - start
+    return spans
+
+
+def has_bias(node: Node) -> bool:
+    """Whether a `conv`, `conv_transpose` or `gemm` has a third input."""
+    return len(node.inputs) > 2 and bool(node.inputs[2])
 
 
 def empty_input(out: Region, box: tuple[Range, ...]) -> Region:

@@ -1,0 +1,174 @@
+/* Convolution and matrix product as implicit GEMM, for CPU devices: one work-item a group, explicit vectors.
+
+   y[pixel][oc] = act(bias[oc] + sum_k x(pixel, k) * w[k][oc]),  k = (tap row, tap column, channel).
+
+   A work-item computes up to TILES * PIXELS output pixels for `blocks_per_item` blocks of V = 2 * SIMD output channels.
+   It gathers the pixels' inputs for one chunk of k into `stage` (zeros for padding), where every address of the inner
+   loop is a constant distance from one pointer; the inner loop keeps PIXELS x 2 vectors of sums in registers.
+
+   x   feature map or matrix, any strides (elements): image x_n, row x_y, column x_x, channel x_c, group x_group;
+       x_offset is the element of row 0, column 0, channel 0 of the launch; x_limit the first element not to be read
+   w   [group][ceil(channels / V)][kh * kw * depth][V]
+   b   [group][ceil(channels / V)][V]
+   y   likewise strided; pixel (image, row, column) of the `rows` x `columns` box to compute
+   Output row r, tap row t read the input row r * step_y + origin_y + t * dilation_y; outside [0, height) lies padding.
+   Global size: (ceil(pixels / (tiles * PIXELS)), ceil(blocks / blocks_per_item), groups).
+   Compile with SIMD (4, 8, 16), PIXELS (1, 6, 14), ACTIVATION. */
+
+#pragma OPENCL FP_CONTRACT ON
+#include "activation.cl"
+#include "vector.cl"
+
+#define V (2 * SIMD)
+#define TILES (PIXELS == 6 ? 8 : PIXELS == 14 ? 4 : 1)
+#define CHUNK 256
+#define ROW (CHUNK + 16) /* not a power of two: rows must not share cache sets; room to write beyond the end */
+#define BLOCKS 8
+
+#if PIXELS == 1
+#define EACH(DO) DO(0)
+#elif PIXELS == 6
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#elif PIXELS == 14
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13)
+#else
+#error "PIXELS must be 1, 6 or 14"
+#endif
+
+/* Copies n floats; may write up to SIMD - 1 floats beyond them, and reads beyond them where `limit` allows. */
+static inline void copy(float *to, __global const float *x, int at, int n, int limit) {
+  int i = 0;
+  for (; i + SIMD <= n; i += SIMD)
+    STORE_PRIVATE(to + i, LOAD(x + at + i));
+  if (i < n) {
+    if (at + i + SIMD <= limit)
+      STORE_PRIVATE(to + i, LOAD(x + at + i));
+    else
+      for (; i < n; i++)
+        to[i] = x[at + i];
+  }
+}
+
+static inline void copy_strided(float *to, __global const float *x, int at, int n, int stride) {
+  for (int i = 0; i < n; i++)
+    to[i] = x[at + i * stride];
+}
+
+static inline void zero(float *to, int n) {
+  for (int i = 0; i < n; i += SIMD)
+    STORE_PRIVATE(to + i, (VEC)(0.0f));
+}
+
+static inline void put(__global float *y, int at, int stride, int count, VEC low, VEC high) {
+  if (count >= V && stride == 1) {
+    STORE(y + at, low);
+    STORE(y + at + SIMD, high);
+  } else {
+    float each[V];
+    STORE_PRIVATE(each, low);
+    STORE_PRIVATE(each + SIMD, high);
+    for (int i = 0; i < min(count, V); i++)
+      y[at + i * stride] = each[i];
+  }
+}
+
+__kernel void conv_tile(__global const float *restrict x, __global const float *restrict w,
+                        __global const float *restrict b, __global float *restrict y,
+                        int x_offset, int x_limit, int x_n, int x_y, int x_x, int x_c, int x_group,
+                        int height, int width,
+                        int y_offset, int y_n, int y_y, int y_x, int y_c, int y_group,
+                        int rows, int columns, int pixels,
+                        int kh, int kw, int step_y, int step_x, int origin_y, int origin_x, int dilation_y, int dilation_x,
+                        int depth, int channels, int chunk, int tiles, int blocks_per_item, float p, float q) {
+  float stage[TILES * PIXELS * ROW] __attribute__((aligned(64)));
+  VEC sums[BLOCKS * TILES * PIXELS * 2];
+  int in_y[TILES * PIXELS], in_x[TILES * PIXELS], from[TILES * PIXELS], to[TILES * PIXELS];
+
+  const int group = get_global_id(2);
+  const int blocks = (channels + V - 1) / V;
+  const int first_block = get_global_id(1) * blocks_per_item;
+  const int last_block = min(first_block + blocks_per_item, blocks);
+  const int k_all = kh * kw * depth;
+  const int first_pixel = get_global_id(0) * tiles * PIXELS;
+  const int count = min(tiles * PIXELS, pixels - first_pixel);
+  const int used_tiles = (count + PIXELS - 1) / PIXELS;
+  const bool dense = x_c == 1 && dilation_x == 1 && x_x == depth; /* neighbouring taps are neighbours in memory */
+
+  {
+    int c = first_pixel % columns, r = first_pixel / columns % rows, n = first_pixel / columns / rows;
+    for (int m = 0; m < count; m++) {
+      in_y[m] = r * step_y + origin_y;
+      in_x[m] = c * step_x + origin_x;
+      from[m] = x_offset + group * x_group + n * x_n + in_y[m] * x_y + in_x[m] * x_x;
+      to[m] = y_offset + group * y_group + n * y_n + r * y_y + c * y_x;
+      if (++c == columns) {
+        c = 0;
+        if (++r == rows) {
+          r = 0;
+          n++;
+        }
+      }
+    }
+  }
+  for (int m = count; m < used_tiles * PIXELS; m++) /* a last tile's surplus pixels: computed, never stored */
+    zero(stage + m * ROW, chunk);
+
+  for (int k0 = 0; k0 == 0 || k0 < k_all; k0 += chunk) {
+    const int k1 = min(k0 + chunk, k_all);
+    int length;
+    for (int k = k0; k < k1; k += length) {
+      const int tap = k / depth, c = k - tap * depth, ky = tap / kw, kx = tap - ky * kw;
+      const int shift = ky * dilation_y * x_y + kx * dilation_x * x_x + c * x_c;
+      length = min((dense ? kw - kx : 1) * depth - c, k1 - k);
+      const int last = kx + (c + length - 1) / depth; /* the segment's last tap column */
+      for (int m = 0; m < count; m++) {
+        float *target = stage + m * ROW + k - k0;
+        const int left = in_x[m] + kx * dilation_x, right = in_x[m] + last * dilation_x;
+        if ((uint)(in_y[m] + ky * dilation_y) >= (uint)height || right < 0 || left >= width)
+          zero(target, length);
+        else if (left >= 0 && right < width) {
+          if (x_c == 1)
+            copy(target, x, from[m] + shift, length, x_limit);
+          else
+            copy_strided(target, x, from[m] + shift, length, x_c);
+        } else /* only a dense segment of several taps can lie across the border */
+          for (int i = 0; i < length; i++) {
+            const int column = left + (c + i) / depth;
+            target[i] = column >= 0 && column < width ? x[from[m] + shift + i] : 0.0f;
+          }
+      }
+    }
+    for (int block = first_block; block < last_block; block++) {
+      __global const float *panel = w + ((long)(group * blocks + block) * k_all + k0) * V;
+      __global const float *bias = b + (group * blocks + block) * V;
+      for (int tile = 0; tile < used_tiles; tile++) {
+        const float *a = stage + tile * PIXELS * ROW;
+        VEC *kept = sums + ((block - first_block) * TILES + tile) * PIXELS * 2;
+#define DECLARE(i) VEC low##i, high##i;
+        EACH(DECLARE)
+        if (k0 == 0) {
+          const VEC low = LOAD(bias), high = LOAD(bias + SIMD);
+#define START(i) low##i = low; high##i = high;
+          EACH(START)
+        } else {
+#define RESUME(i) low##i = kept[2 * i]; high##i = kept[2 * i + 1];
+          EACH(RESUME)
+        }
+        __global const float *now = panel;
+        for (int k = 0; k < k1 - k0; k++, now += V) {
+          const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD);
+#define STEP(i) { const VEC v = (VEC)(a[i * ROW + k]); low##i = low##i + v * w_low; high##i = high##i + v * w_high; }
+          EACH(STEP)
+        }
+        if (k1 < k_all) {
+#define KEEP(i) kept[2 * i] = low##i; kept[2 * i + 1] = high##i;
+          EACH(KEEP)
+        } else {
+          const int *at = to + tile * PIXELS, left = count - tile * PIXELS, filled = channels - block * V;
+#define FINISH(i) if (i < left) put(y, at[i] + block * V * y_c, y_c, filled, ACTIVATE(low##i, p, q), ACTIVATE(high##i, p, q));
+          EACH(FINISH)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+"""Depthwise convolution: every channel by itself, vectors along the channels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codl.graph import Graph, Node
+from codl.ops import activation as activations
+from codl.ops.launch import Constant, Input, KernelProgram, KernelRequest, Launch, Output
+from codl.ops.packing import LazyConstants
+from codl.ops.tile import Strided
+from codl.ops.window import Window, ceil_div, has_bias
+from codl.region import Range
+
+
+def program(request: KernelRequest) -> KernelProgram:
+    """One launch of `cl/depthwise.cl` (CPU devices) or `cl/depthwise_gpu.cl`.
+
+    Weights are [tap][channel] for the channels of `request.out` only.
+    """
+    graph, node, out = request.graph, request.node, request.out
+    _, _, height, width = graph.tensor(node.inputs[0]).shape
+    window = Window.of(node)
+    batch, channels, rows, columns = out.ranges
+    read = Strided.of(request.inputs[0], (batch[0], channels[0], 0, 0))
+    write = Strided.of(request.output, (batch[0], channels[0], rows[0], columns[0]))
+    n, c, h, w = out.shape
+    key = f"{node.name}[{channels[0]}:{channels[1]}]"
+    constants = LazyConstants(
+        {
+            f"{key}/weights/tap-major": lambda: _weights(graph, node, channels),
+            f"{key}/bias": lambda: _bias(graph, node, channels),
+        }
+    )
+    weights, bias = (Constant(name) for name in constants)
+    origin = (rows[0] * window.stride[0] - window.pads[0], columns[0] * window.stride[1] - window.pads[1])
+    arguments = (
+        Input(0), weights, bias, Output(), read.offset, read.n, read.y, read.x, height, width,
+        write.offset, write.n, write.y, write.x, h, w, c,
+        *window.kernel, *window.stride, *origin, *window.dilation,
+    )  # fmt: skip
+    params = activations.parameters(node.activation)
+    chosen = activations.define(node.activation)
+    if not request.device.cpu:
+        launch = Launch("cl/depthwise_gpu.cl", "depthwise_gpu", (chosen,), (*arguments, *params), (c, w, h * n), None)
+        return KernelProgram((launch,), constants)
+    at_once = rows_per_item(n * h, w * c * window.taps)
+    defines = (("SIMD", request.device.simd_width), chosen)
+    size = (ceil_div(h, at_once), 1, n)
+    launch = Launch("cl/depthwise.cl", "depthwise", defines, (*arguments, at_once, *params), size)
+    return KernelProgram((launch,), constants)
+
+
+def rows_per_item(rows: int, products: int) -> int:
+    """Rows that make a work-item of about 20 us, at `products` multiplications (or comparisons) a row."""
+    return max(1, min(rows, 400_000 // max(1, products)))
+
+
+def _weights(graph: Graph, node: Node, channels: Range) -> np.ndarray:
+    weights = graph.constants[node.inputs[1]][channels[0] : channels[1]]
+    return np.ascontiguousarray(weights.reshape(weights.shape[0], -1).T, dtype=np.float32)
+
+
+def _bias(graph: Graph, node: Node, channels: Range) -> np.ndarray:
+    if not has_bias(node):
+        return np.zeros(channels[1] - channels[0], dtype=np.float32)
+    return np.ascontiguousarray(graph.constants[node.inputs[2]][channels[0] : channels[1]], dtype=np.float32)

@@ -1,0 +1,45 @@
+"""Weights as the kernels want them: packed when asked for, named so that equal names mean equal contents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+
+class LazyConstants(Mapping[str, np.ndarray]):
+    """Constants that are computed on access: a caller that holds a key's buffer already never pays for packing."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]) -> None:
+        self._makers = dict(makers)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._makers[key]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __or__(self, other: LazyConstants) -> LazyConstants:
+        return LazyConstants({**self._makers, **other._makers})
+
+
+def panels(weights: np.ndarray, width: int) -> np.ndarray:
+    """(G, OC, K) weights as [G][ceil(OC / width)][K][width], the last panel filled up with zeros."""
+    count, channels, depth = weights.shape
+    blocks = -(-channels // width)
+    packed = np.zeros((count, blocks, depth, width), dtype=np.float32)
+    for block in range(blocks):  # by panel: the transposed copy stays in cache
+        part = weights[:, block * width : (block + 1) * width]
+        packed[:, block, :, : part.shape[1]] = part.transpose(0, 2, 1)
+    return packed
+
+
+def padded(bias: np.ndarray, width: int) -> np.ndarray:
+    """(G, OC) as [G][ceil(OC / width)][width], filled up with zeros."""
+    count, channels = bias.shape
+    packed = np.zeros((count, -(-channels // width) * width), dtype=np.float32)
+    packed[:, :channels] = bias
+    return packed
