@@ -73,3 +73,17 @@ class Region:
 
     def __str__(self) -> str:
         return "[" + ", ".join(f"{start}:{stop}" for start, stop in self.ranges) + "]"
+
+
+class Regions(Region):
+    """Many boxes at once: a start or stop may also be an array, one element a box, all of one length. None is empty.
+
+    Geometry that is pure arithmetic (`OpSpec.work`, `OpSpec.input_regions` of most families) takes these as it takes
+    one box; planners use that to weigh all cuts of an operator together.
+    """
+
+    __slots__ = ()
+
+    @property
+    def empty(self) -> bool:
+        return False

@@ -55,11 +55,14 @@ class Window:
         The range is empty where everything lies in padding.
         """
         lo, hi = out
-        if hi <= lo:
-            return (0, 0)
         stride, pad = self.stride[direction], self.pads[direction]
         first = lo * stride - pad
         last = (hi - 1) * stride - pad + (self.kernel[direction] - 1) * self.dilation[direction]
+        if isinstance(lo, np.ndarray) or isinstance(hi, np.ndarray):  # `Regions`: many boxes, none of them empty
+            start = np.clip(first, 0, extent)
+            return start, np.maximum(start, np.minimum(last + 1, extent))
+        if hi <= lo:
+            return (0, 0)
         return _clamp(first, last + 1, extent)
 
     def scattered_from(self, direction: int, out: Range, extent: int) -> Range:
@@ -99,7 +102,7 @@ def _clamp(start: int, stop: int, extent: int) -> Range:
 def channels_of_groups(out: Range, per_group_out: int, per_group_in: int) -> Range:
     """Input channels that a range of output channels of a grouped convolution reads."""
     lo, hi = out
-    if hi <= lo:
+    if not isinstance(hi, np.ndarray) and not isinstance(lo, np.ndarray) and hi <= lo:
         return (0, 0)
     return (lo // per_group_out * per_group_in, ((hi - 1) // per_group_out + 1) * per_group_in)
 
