@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from math import gcd
 from typing import ClassVar
 
+import numpy as np
+
 from codl.graph import Graph, Node
-from codl.ops.conv import groups
-from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.conv import bias_of, groups
+from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
 from codl.ops.spec import Dimension, OpSpec, Work
-from codl.ops.window import FLOAT, Window, channels_of_groups, empty_input, has_bias
-from codl.region import Region
+from codl.ops.tile import Strided, TileProblem, end_of, joined, program
+from codl.ops.window import (
+    FLOAT,
+    GroupSpan,
+    Window,
+    ceil_div,
+    channels_of_groups,
+    empty_input,
+    group_spans,
+    has_bias,
+)
+from codl.region import Range, Region
 
 
 class ConvTranspose(OpSpec):
@@ -70,4 +86,89 @@ class ConvTranspose(OpSpec):
         return ("gemm",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        """One launch for each residue of the output position modulo the stride: there it is a plain convolution."""
+        if request.out.empty:
+            return KernelProgram()
+        graph, node, out = request.graph, request.node, request.out
+        ocg = graph.tensor(node.inputs[1]).shape[1]
+        window = Window.of(node)
+        parts = product(
+            group_spans(out.ranges[1], ocg), phases(window, 0, out.ranges[2]), phases(window, 1, out.ranges[3])
+        )
+        return joined([program(_problem(request, *part), request.device) for part in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Output positions `first`, `first + stride`, ... (`count` of them) along one direction, as a convolution.
+
+    Position number j reads the inputs `origin + j + t * dilation`, t in [0, len(taps)), through the kernel's rows (or
+    columns) `taps[t]`.
+    """
+
+    first: int
+    count: int
+    taps: tuple[int, ...]
+    origin: int
+    dilation: int
+
+
+def phases(window: Window, direction: int, out: Range) -> list[Phase]:
+    """The convolutions that make up a transposed convolution along one direction.
+
+    Tap k adds input i to output o = i * stride - pad + k * dilation, so o reads (o + pad - k * dilation) / stride for
+    the taps where that is whole: taps stride / gcd apart, inputs dilation / gcd apart, gcd of stride and dilation.
+    """
+    stride, dilation, pad = window.stride[direction], window.dilation[direction], window.pads[direction]
+    found = []
+    for first in range(out[0], min(out[0] + stride, out[1])):
+        taps = [tap for tap in range(window.kernel[direction]) if (first + pad - tap * dilation) % stride == 0]
+        taps.reverse()  # so that inputs are read upwards
+        origin = (first + pad - taps[0] * dilation) // stride if taps else 0
+        found.append(
+            Phase(first, ceil_div(out[1] - first, stride), tuple(taps), origin, dilation // gcd(stride, dilation))
+        )
+    return found
+
+
+def _problem(request: KernelRequest, span: GroupSpan, along_y: Phase, along_x: Phase) -> TileProblem:
+    graph, node = request.graph, request.node
+    _, channels_in, height, width = graph.tensor(node.inputs[0]).shape
+    ocg = graph.tensor(node.inputs[1]).shape[1]
+    icg = channels_in // groups(node)
+    window = Window.of(node)
+    batch = request.out.ranges[0]
+    first = span.first * ocg + span.start
+    write = Strided.of(request.output, (batch[0], first, along_y.first, along_x.first), ocg)
+    taps = f"{','.join(map(str, along_y.taps))}x{','.join(map(str, along_x.taps))}"
+    return TileProblem(
+        key=f"{node.name}[{first}:{first + (span.count - 1) * ocg + span.size}]/taps{taps}",
+        source=Input(0),
+        target=Output(),
+        read=Strided.of(request.inputs[0], (batch[0], span.first * icg, 0, 0), icg),
+        read_end=end_of(request.inputs[0]),
+        write=replace(write, y=write.y * window.stride[0], x=write.x * window.stride[1]),
+        extent=(height, width),
+        batch=batch[1] - batch[0],
+        rows=along_y.count,
+        columns=along_x.count,
+        groups=span.count,
+        channels=span.size,
+        depth=icg,
+        weights=partial(_weights, graph, node, span, along_y.taps, along_x.taps),
+        bias=partial(bias_of, graph, node, span, ocg),
+        kernel=(len(along_y.taps), len(along_x.taps)),
+        origin=(along_y.origin, along_x.origin),
+        dilation=(along_y.dilation, along_x.dilation),
+        activation=node.activation,
+    )
+
+
+def _weights(
+    graph: Graph, node: Node, span: GroupSpan, rows: tuple[int, ...], columns: tuple[int, ...]
+) -> np.ndarray:
+    """(groups, channels, taps * input channels) of the taps of one phase."""
+    weights = graph.constants[node.inputs[1]]
+    grouped = weights.reshape(groups(node), -1, *weights.shape[1:])
+    chosen = grouped[span.slices[0], :, span.slices[1]][..., list(rows), :][..., list(columns)]
+    return np.asarray(chosen.transpose(0, 2, 3, 4, 1).reshape(span.count, span.size, -1))

@@ -29,6 +29,8 @@ class LazyConstants(Mapping[str, np.ndarray]):
 def panels(weights: np.ndarray, width: int) -> np.ndarray:
     """(G, OC, K) weights as [G][ceil(OC / width)][K][width], the last panel filled up with zeros."""
     count, channels, depth = weights.shape
+    if depth == 0:
+        return np.zeros(1, dtype=np.float32)  # a buffer cannot be empty
     blocks = -(-channels // width)
     packed = np.zeros((count, blocks, depth, width), dtype=np.float32)
     for block in range(blocks):  # by panel: the transposed copy stays in cache

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from codl.graph import Graph, Node
-from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.depthwise import rows_per_item
+from codl.ops.launch import Input, KernelProgram, KernelRequest, Launch, Output
 from codl.ops.spec import Dimension, OpSpec, Work
-from codl.ops.window import FLOAT, Window, empty_input
+from codl.ops.tile import Strided
+from codl.ops.window import FLOAT, Window, ceil_div, empty_input
 from codl.region import Region
 
 
@@ -58,4 +60,29 @@ class Pool(OpSpec):
         return ("direct",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        graph, node, out, device = request.graph, request.node, request.out, request.device
+        if out.empty:
+            return KernelProgram()
+        _, _, height, width = graph.tensor(node.inputs[0]).shape
+        window = Window.of(node)
+        batch, channels, rows, columns = out.ranges
+        read = Strided.of(request.inputs[0], (batch[0], channels[0], 0, 0))
+        write = Strided.of(request.output, (batch[0], channels[0], rows[0], columns[0]))
+        n, c, h, w = out.shape
+        origin = (rows[0] * window.stride[0] - window.pads[0], columns[0] * window.stride[1] - window.pads[1])
+        arguments = (
+            Input(0), Output(), read.offset, read.n, read.y, read.x, height, width,
+            write.offset, write.n, write.y, write.x, h, w, c,
+            *window.kernel, *window.stride, *origin, *window.dilation, *window.pads,
+        )  # fmt: skip
+        average = node.attributes["mode"] == "average"
+        counted = int(average and bool(node.attributes["count_include_pad"]))
+        defines = (("AVERAGE", int(average)), ("COUNT_PADDING", counted))
+        if not device.cpu:
+            return KernelProgram((Launch("cl/pool_gpu.cl", "pool_gpu", defines, arguments, (c, w, h * n), None),))
+        at_once = rows_per_item(n * h, w * c * window.taps)
+        # a single row of a large window (global pooling) is shared out by channels
+        share = c if at_once > 1 else rows_per_item(c // 64, 64 * w * window.taps) * 64
+        size = (ceil_div(h, at_once), ceil_div(c, share), n)
+        vectors = (("SIMD", device.simd_width), *defines)
+        return KernelProgram((Launch("cl/pool.cl", "pool", vectors, (*arguments, at_once, share), size),))

@@ -82,6 +82,11 @@ class TileProblem:
         """Length of each output's sum."""
         return self.kernel[0] * self.kernel[1] * self.depth
 
+    @property
+    def plain(self) -> bool:
+        """A matrix product: pixel (n, y, x) reads the input pixel (n, y, x) and no other."""
+        return (self.kernel, self.step, self.origin) == ((1, 1), (1, 1), (0, 0))
+
     def geometry(self) -> tuple[Argument, ...]:
         """The arguments that both kernels begin with, after the buffers."""
         r, w = self.read, self.write
@@ -166,15 +171,14 @@ def _gpu(problem: TileProblem) -> KernelProgram:
     arguments = (
         problem.source, weights, bias, problem.target, *problem.geometry(), *activations.parameters(problem.activation),
     )  # fmt: skip
-    size = (
-        ceil_div(problem.pixels, GPU_TILE) * 256,
-        ceil_div(problem.channels, GPU_TILE),
-        problem.groups,
-    )
-    launch = Launch(
-        "cl/conv_tile_gpu.cl", "conv_tile_gpu", (activations.define(problem.activation),), arguments, size, (256, 1, 1)
-    )
-    return KernelProgram((launch,), constants)
+    if problem.pixels <= 4 and problem.plain:
+        entry = "gemv_gpu"
+        size = (ceil_div(problem.channels, 16) * 256, problem.pixels, problem.groups)
+    else:
+        entry = "conv_tile_gpu"
+        size = (ceil_div(problem.pixels, GPU_TILE) * 256, ceil_div(problem.channels, GPU_TILE), problem.groups)
+    defines = (activations.define(problem.activation),)
+    return KernelProgram((Launch(f"cl/{entry}.cl", entry, defines, arguments, size, (256, 1, 1)),), constants)
 
 
 def balanced(total: int, limit: int) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from codl.errors import ModelError
 from codl.graph import Node
 from codl.region import Range, Region
@@ -58,7 +60,7 @@ class Window:
         stride, pad = self.stride[direction], self.pads[direction]
         first = lo * stride - pad
         last = (hi - 1) * stride - pad + (self.kernel[direction] - 1) * self.dilation[direction]
-        if isinstance(lo, np.ndarray) or isinstance(hi, np.ndarray):  # `Regions`: many boxes, none of them empty
+        if _many(out):
             start = np.clip(first, 0, extent)
             return start, np.maximum(start, np.minimum(last + 1, extent))
         if hi <= lo:
@@ -94,6 +96,11 @@ def _pair(value: Any) -> Pair:
     return int(first), int(second)
 
 
+def _many(out: tuple[Any, Any]) -> bool:
+    """Whether this range is one of `Regions`: of many boxes, none of them empty."""
+    return isinstance(out[0], np.ndarray) or isinstance(out[1], np.ndarray)
+
+
 def _clamp(start: int, stop: int, extent: int) -> Range:
     start = min(max(start, 0), extent)
     return start, max(start, min(stop, extent))
@@ -102,7 +109,7 @@ def _clamp(start: int, stop: int, extent: int) -> Range:
 def channels_of_groups(out: Range, per_group_out: int, per_group_in: int) -> Range:
     """Input channels that a range of output channels of a grouped convolution reads."""
     lo, hi = out
-    if not isinstance(hi, np.ndarray) and not isinstance(lo, np.ndarray) and hi <= lo:
+    if not _many(out) and hi <= lo:
         return (0, 0)
     return (lo // per_group_out * per_group_in, ((hi - 1) // per_group_out + 1) * per_group_in)
 
