@@ -169,8 +169,8 @@ class Launcher:
     def prepare(
         self,
         program: KernelProgram,
-        inputs: Sequence[cl.MemoryObject],
-        output: cl.MemoryObject,
+        inputs: Sequence[cl.MemoryObject | None],
+        output: cl.MemoryObject | None,
         constants: Mapping[str, cl.MemoryObject],
         scratch: Mapping[str, cl.MemoryObject],
     ) -> tuple[Command, ...]:
@@ -186,8 +186,8 @@ class Launcher:
     def _command(
         self,
         launch: Launch,
-        inputs: Sequence[cl.MemoryObject],
-        output: cl.MemoryObject,
+        inputs: Sequence[cl.MemoryObject | None],
+        output: cl.MemoryObject | None,
         constants: Mapping[str, cl.MemoryObject],
         scratch: Mapping[str, cl.MemoryObject],
     ) -> Command:

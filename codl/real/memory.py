@@ -6,7 +6,7 @@ them without any copy. Buffers of other devices are reached by explicit reads an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ def aligned(nbytes: int) -> np.ndarray:
 
 def host_only(dtype: str) -> bool:
     """Whether a number format exists on the host only (text)."""
-    return np.dtype(dtype).kind in "OUSV" and dtype != "bfloat16"
+    return np.dtype(dtype).kind in "OUS"
 
 
 @dataclass(slots=True)
@@ -108,10 +108,10 @@ class Memory:
         """Working memory for kernels."""
         return self._buffer("working memory", nbytes)[0]
 
-    def constant(self, key: str, array: np.ndarray) -> cl.Buffer:
-        """Weights, uploaded at the first request for their key."""
+    def constant(self, key: str, arrays: Mapping[str, np.ndarray]) -> cl.Buffer:
+        """The weights `arrays[key]`, uploaded at the first request for their key."""
         if key not in self._constants:
-            flat = np.ascontiguousarray(array).reshape(-1)
+            flat = np.ascontiguousarray(arrays[key]).reshape(-1)
             buffer, host = self._buffer(f"weights {key}", flat.nbytes)
             if host is not None:
                 host[: flat.nbytes] = flat.view(np.uint8)
@@ -119,9 +119,6 @@ class Memory:
                 self.write(buffer, flat)
             self._constants[key] = buffer
         return self._constants[key]
-
-    def has_constant(self, key: str) -> bool:
-        return key in self._constants
 
     def write(self, buffer: Any, flat: np.ndarray) -> None:
         opencl().enqueue_copy(self._queue, buffer, flat, is_blocking=True)

@@ -1,0 +1,187 @@
+"""From a task graph to steps: buffers allocated, weights uploaded, kernels built and bound, every wait resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from codl.errors import PlanError
+from codl.graph import Graph, Node
+from codl.ops import REGISTRY
+from codl.ops.launch import KernelProgram, KernelRequest, View
+from codl.real.clock import host_ns
+from codl.real.fallback import FallbackOperator
+from codl.real.lanes import Lane, Lanes
+from codl.real.launcher import Command, Launcher
+from codl.real.maps import Maps, plan_maps
+from codl.real.memory import Allocation, Memory
+from codl.real.moves import Enqueue, Piece, copy, in_order
+from codl.real.opencl import opencl, usable_cores
+from codl.real.steps import HOST, Issue, Place, Schedule, Waits
+from codl.tasks import HOST_LANE, SHARED, Task, TaskGraph, TaskKind
+
+
+class Compiler:
+    """Compiles one task graph for the devices that play its lanes.
+
+    After construction: `schedule`, `storage` (by buffer name), `fallbacks` (by operator), `maps`.
+
+    Raises:
+        PlanError: the task graph is for another model, for images, or wants shared memory that is not there.
+        DeviceError, BuildError: no memory, or a kernel that does not build.
+        ModelError: ONNX Runtime refuses an operator that has no kernel of ours.
+    """
+
+    def __init__(self, graph: Graph, tasks: TaskGraph, lanes: Lanes) -> None:
+        self.graph = graph
+        self.tasks = tasks
+        self.lanes = lanes
+        check(graph, tasks)
+        self.storage: dict[str, Allocation] = {
+            buffer.name: self._memory(buffer.space).allocate(
+                buffer.name, buffer.region, graph.tensors[buffer.tensor].dtype
+            )
+            for buffer in tasks.buffers.values()
+        }
+        self.fallbacks: dict[str, FallbackOperator] = {}
+        self._scratch: dict[tuple[str, int], Any] = {}
+        self._map_plan = plan_maps(tasks)
+        self.maps: Maps | None = None
+        self.premapped: tuple[str, ...] = ()
+        if self._map_plan.buffers:
+            root = next(iter(lanes.by_name.values())).device.root
+            lanes.shared_memory()
+            self.maps = Maps(lanes.transfer[root], self.storage)
+            self.premapped = self._map_plan.before
+        self.schedule = Schedule()
+        for task in tasks.tasks:
+            self._add(task)
+        self.schedule.close(self._marker)
+
+    def _memory(self, space: str) -> Memory:
+        return self.lanes.shared_memory() if space == SHARED else self.lanes.by_name[space].memory
+
+    # -- tasks to steps ----------------------------------------------------------------------------------------------
+
+    def _add(self, task: Task) -> None:
+        if task.kind is TaskKind.ENQUEUE:
+            return
+        if task.kind is TaskKind.SYNC:
+            self.schedule.sync(task, task.lane == HOST_LANE, _host_wait)
+            return
+        enqueue = next(d for d in task.deps if self.tasks.by_id[d].kind is TaskKind.ENQUEUE)
+        place, issue = self._command(task, self.lanes.by_name[task.lane])
+        self.schedule.command(task, enqueue, place, issue)
+
+    def _command(self, task: Task, lane: Lane) -> tuple[Place, Issue]:
+        if task.kind is TaskKind.KERNEL:
+            return self._kernel(task, lane)
+        if task.kind is TaskKind.COPY:
+            pairs = zip(task.reads, task.writes, strict=True)
+            pieces = [Piece(self.storage[r.buffer], self.storage[w.buffer], w.region) for r, w in pairs]
+            return copy(pieces, lane, self.lanes)
+        assert self.maps is not None
+        place = Place(self.maps.queue, lane.memory.context, lane.device.root)
+        names = self._map_plan.buffers[task.id]
+        return place, self.maps.map(names) if task.kind is TaskKind.MAP else self.maps.unmap(names)
+
+    def _marker(self, lane: str) -> tuple[Place, Issue]:
+        own = self.lanes.by_name[lane]
+        return _place(own), in_order((), own.queue)
+
+    # -- kernels -----------------------------------------------------------------------------------------------------
+
+    def _kernel(self, task: Task, lane: Lane) -> tuple[Place, Issue]:
+        node = self.graph.by_name[task.op]
+        inputs = [self.storage[access.buffer] for access in task.reads]
+        out = task.writes[0]
+        program = KernelProgram()
+        if not out.region.empty:
+            program = self._program(task, node, lane, inputs)
+        if program.host:
+            return HOST, self._fallback(task, node, lane, inputs)
+        target = self.storage[out.buffer].device
+        constants = {key: lane.memory.constant(key, program.constants) for key in program.constants}
+        scratch = self._working_memory(program.scratch, lane)
+        commands = lane.launcher.prepare(program, [storage.device for storage in inputs], target, constants, scratch)
+        return _place(lane), in_order([_enqueue(lane.launcher, command) for command in commands], lane.queue)
+
+    def _program(self, task: Task, node: Node, lane: Lane, inputs: list[Allocation]) -> KernelProgram:
+        spec = REGISTRY[node]
+        known = spec.algorithms(self.graph, node)
+        if task.algorithm and task.algorithm not in known:
+            raise PlanError(
+                f"{node.name}: the plan chose the kernel variant {task.algorithm!r} of another kernel library; "
+                f"codl's own are: {', '.join(known)}"
+            )
+        output = self.storage[task.writes[0].buffer]
+        return spec.program(
+            KernelRequest(
+                graph=self.graph,
+                node=node,
+                out=task.writes[0].region,
+                inputs=tuple(View.of(storage.region) for storage in inputs),
+                output=View.of(output.region),
+                algorithm=task.algorithm or known[0],
+                device=lane.launcher.traits,
+            )
+        )
+
+    def _working_memory(self, wanted: Mapping[str, int], lane: Lane) -> dict[str, Any]:
+        """Buffers by key. A lane runs one task at a time, so its tasks share them: the largest goes to the largest."""
+        table = {}
+        for slot, (key, nbytes) in enumerate(sorted(wanted.items(), key=lambda item: -item[1])):
+            buffer = self._scratch.get((lane.name, slot))
+            if buffer is None or buffer.size < nbytes:
+                buffer = self._scratch[lane.name, slot] = lane.memory.scratch(nbytes)
+            table[key] = buffer
+        return table
+
+    def _fallback(self, task: Task, node: Node, lane: Lane, inputs: list[Allocation]) -> Issue:
+        names = [self.tasks.buffers[access.buffer].tensor for access in task.reads]
+        outputs = {self.tasks.buffers[access.buffer].tensor: self.storage[access.buffer] for access in task.writes}
+        threads = lane.device.compute_units if lane.device.kind == "cpu" else usable_cores()
+        operator = FallbackOperator(self.graph, node, dict(zip(names, inputs, strict=True)), outputs, threads)
+        self.fallbacks[node.name] = operator
+
+        def issue(waits: Waits) -> tuple[int, int]:
+            start = host_ns()
+            operator.run()
+            return start, host_ns()
+
+        return issue
+
+
+def check(graph: Graph, tasks: TaskGraph) -> None:
+    """Raise `PlanError` unless the task graph is for this model and for what the executor can do."""
+    if not graph.executable:
+        raise PlanError(f"{graph.name} is an operator list: it can be planned and simulated, not executed")
+    if tasks.model != graph.digest:
+        raise PlanError(
+            f"the plan was made for another model (digest {tasks.model}), not for {graph.name} ({graph.digest})"
+        )
+    for task in tasks.tasks:
+        if task.kind is TaskKind.TRANSFORM or task.data_type != "buffer":
+            raise PlanError(
+                f"{task.lane} works on images in this plan, and the executor runs kernels on buffers only; "
+                "plan with --data-type buffer"
+            )
+
+
+def _place(lane: Lane) -> Place:
+    return Place(lane.queue, lane.memory.context, lane.device.root)
+
+
+def _enqueue(launcher: Launcher, command: Command) -> Enqueue:
+    enqueue: Callable[..., Any] = opencl().enqueue_nd_range_kernel
+    queue = launcher.queue
+
+    def issue(waits: Waits) -> Any:  # holds the command, and so all that its kernel points to
+        return enqueue(queue, command.kernel, command.global_size, command.local_size, None, waits)
+
+    return issue
+
+
+def _host_wait(waits: Waits) -> tuple[int, int]:
+    now = host_ns()
+    return now, now
