@@ -28,7 +28,9 @@ def matcher(kernel: Kernel, fields: frozenset[str]) -> Callable[[Any], bool]:
     tests: list[tuple[str, Callable[[Any], bool]]] = []
     for name, condition in kernel.when.items():
         if name not in fields:
-            raise SchemaError(f"kernel {kernel.name}", [(f"when.{name}", f"unknown field; known: {', '.join(sorted(fields))}")])
+            raise SchemaError(
+                f"kernel {kernel.name}", [(f"when.{name}", f"unknown field; known: {', '.join(sorted(fields))}")]
+            )
         tests.append((name, _test(condition)))
     return lambda work: all(test(getattr(work, name)) for name, test in tests)
 

@@ -67,7 +67,12 @@ def _padded(work: Any, kernel: Kernel) -> Any:
 
 
 def rounds(work: Any, kernel: Kernel, processor: Processor) -> Any:
-    """Slowdown by quantisation into rounds: 1 where the blocks fill every round, `slots` where there is one block."""
+    """Slowdown by quantisation into rounds: 1 where the blocks fill every round, `slots` where there is one block.
+
+    A kernel with no parallel axis shares its work out evenly, whatever the shape.
+    """
+    if not kernel.parallel:
+        return 1.0
     blocks = _blocks(work, kernel)
     units = blocks["batch"]
     for axis in kernel.parallel:
@@ -109,18 +114,28 @@ def _gemm(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
 
 
 def _winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
-    """F(t x t, 3 x 3): transform the input to (t+2)^2 matrices, multiply, transform back; all in whole tiles."""
-    side = kernel.tile + work.kernel_h - 1
-    tiles = work.batch * _ceil(work.out_h, kernel.tile) * _ceil(work.out_w, kernel.tile)
-    block = kernel.blocks.get("out_channels", 1)
-    channels = _ceil(work.out_channels, block) * block
-    points = 1.0 * side * side
+    """F(t x t, 3 x 3): transform the input to (t+2)^2 matrices, multiply, transform back; all in whole tiles.
+
+    The transforms are memory work: besides reading the input and writing the output, the transformed input is
+    written, packed for the product (read, written), and the transformed output written and read.
+    """
+    tiles, points = _tiles(work, kernel)
+    channel_block, tile_block = kernel.blocks.get("out_channels", 1), kernel.blocks.get("tiles", 1)
+    channels = _ceil(work.out_channels, channel_block) * channel_block
+    columns = _ceil(tiles, tile_block) * tile_block
+    scratch = FLOAT * points * tiles * (3 * work.in_channels + 2 * work.out_channels)
     return {
-        "multiply": 2.0 * points * tiles * work.in_channels * channels,
-        "transform": FLOAT * points * tiles * (work.in_channels + work.out_channels) + work.input_bytes + work.output_bytes,
+        "multiply": 2.0 * points * columns * work.in_channels * channels,
+        "transform": scratch + work.input_bytes + work.output_bytes,
         "weights": FLOAT * points * work.in_channels * work.out_channels,
         "launch": 1.0,
     }
+
+
+def _tiles(work: Any, kernel: Kernel) -> tuple[Any, float]:
+    """Number of output tiles, and elements of one transformed input tile."""
+    side = kernel.tile + 2
+    return work.batch * _ceil(work.out_h, kernel.tile) * _ceil(work.out_w, kernel.tile), 1.0 * side * side
 
 
 def _stream(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
@@ -150,14 +165,21 @@ def form(kernel: Kernel) -> Form:
     """
     found = FORMS.get(kernel.form)
     if found is None:
-        raise SchemaError(f"kernel {kernel.name}", [("form", f"unknown formula {kernel.form!r}; known: {', '.join(FORMS)}")])
+        raise SchemaError(
+            f"kernel {kernel.name}", [("form", f"unknown formula {kernel.form!r}; known: {', '.join(FORMS)}")]
+        )
     for section in ("compute", "memory", "fixed"):
         allowed = getattr(found, section)
         for unit in getattr(kernel, section):
             if unit not in allowed:
                 raise SchemaError(
                     f"kernel {kernel.name}",
-                    [(f"{section}.{unit}", f"formula {kernel.form} has no such unit; it has {', '.join(allowed) or 'none'}")],
+                    [
+                        (
+                            f"{section}.{unit}",
+                            f"formula {kernel.form} has no such unit; it has {', '.join(allowed) or 'none'}",
+                        )
+                    ],
                 )
     return found
 
@@ -167,7 +189,6 @@ def traffic(work: Any, kernel: Kernel, processor: Processor) -> Any:
     compulsory = 1.0 * (work.input_bytes + work.output_bytes + work.weight_bytes)
     if not kernel.tile:
         return compulsory
-    points = 1.0 * (kernel.tile + work.kernel_h - 1) ** 2
-    tiles = work.batch * _ceil(work.out_h, kernel.tile) * _ceil(work.out_w, kernel.tile)
+    tiles, points = _tiles(work, kernel)
     scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)
     return compulsory + 2.0 * scratch * (scratch > processor.cache)

@@ -63,7 +63,9 @@ class CostModel:
         given = dict(data_types or {})
         for name in given:
             if name not in hardware.processors:
-                raise UncalibratedError(f"{hardware.name}: no processor {name!r}; it has {', '.join(hardware.processors)}")
+                raise UncalibratedError(
+                    f"{hardware.name}: no processor {name!r}; it has {', '.join(hardware.processors)}"
+                )
         self.data_types: Mapping[str, str] = {
             name: given.get(name, processor.data_types[0]) for name, processor in hardware.processors.items()
         }
@@ -77,7 +79,8 @@ class CostModel:
     def _prepare(self, processor: str) -> tuple[_Candidate, ...]:
         kernels = self.hardware.kernels(processor, self.data_types[processor])
         return tuple(
-            _Candidate(kernel, matcher(kernel, _WORK_FIELDS), predictor(kernel, self.hardware, processor)) for kernel in kernels
+            _Candidate(kernel, matcher(kernel, _WORK_FIELDS), predictor(kernel, self.hardware, processor))
+            for kernel in kernels
         )
 
     # Kernels
@@ -148,13 +151,13 @@ class CostModel:
 
     def _joules(self, processor: str, seconds: float, nbytes: float) -> float:
         active = self.hardware.processors[processor].active_power
-        return seconds * active + nbytes * self.hardware.memory.energy
+        return float(seconds * active + nbytes * self.hardware.memory.energy)
 
     # Sharing
 
     def enqueue_ns(self, processor: str) -> float:
         """Host time of one command for a processor."""
-        return self.hardware.processors[processor].enqueue * NS
+        return float(self.hardware.processors[processor].enqueue * NS)
 
     def sync_ns(self, source: str, target: str, bound: bool = False) -> float:
         """From the end of a command on `source` until `target` goes on.
@@ -166,10 +169,10 @@ class CostModel:
             return 0.0
         sharing = self.hardware.sharing
         if target in self.hardware.processors and self.hardware.processors[target].kind == "gpu":
-            return sharing.post_sync * NS
+            return float(sharing.post_sync * NS)
         if bound and sharing.pre_sync_bound is not None:
-            return sharing.pre_sync_bound * NS
-        return sharing.pre_sync * NS
+            return float(sharing.pre_sync_bound * NS)
+        return float(sharing.pre_sync * NS)
 
     def transform_ns(self, processor: str, nbytes: float) -> float:
         """Changing the data type of `nbytes` bytes of a tensor."""

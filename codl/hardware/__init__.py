@@ -17,6 +17,6 @@ from codl.hardware.schema import (
 )
 
 __all__ = [
-    "HOST", "Calibration", "Cluster", "Hardware", "Kernel", "Library", "Linear", "Memory", "Power", "Processor", "Sharing",
-    "host_folder", "host_path", "json_schema", "load", "names", "overrides", "read", "write",
+    "HOST", "Calibration", "Cluster", "Hardware", "Kernel", "Library", "Linear", "Memory", "Power", "Processor",
+    "Sharing", "host_folder", "host_path", "json_schema", "load", "names", "overrides", "read", "write",
 ]  # fmt: skip

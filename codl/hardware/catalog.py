@@ -68,7 +68,9 @@ def host_path(fingerprint: str) -> Path:
 
 
 def _newest_host() -> Path:
-    found = sorted(host_folder().glob("*.yaml"), key=lambda path: path.stat().st_mtime) if host_folder().is_dir() else []
+    found = (
+        sorted(host_folder().glob("*.yaml"), key=lambda path: path.stat().st_mtime) if host_folder().is_dir() else []
+    )
     if not found:
         raise FileError(HOST, f"this machine has no description yet (in {host_folder()}); run `codl calibrate`")
     return found[-1]

@@ -32,7 +32,9 @@ def allowed(hardware: Hardware) -> list[str]:
     """Names that `overrides` accepts for this hardware."""
     found = ["library"]
     for name, processor in hardware.processors.items():
-        skipped = ("compute_units", "wave_size", "concurrent_waves", "max_work_group_size") if processor.kind == "cpu" else ()
+        skipped = (
+            ("compute_units", "wave_size", "concurrent_waves", "max_work_group_size") if processor.kind == "cpu" else ()
+        )
         found += [f"{name}.{field}" for field in _PROCESSOR if field not in skipped]
         for cluster in processor.clusters:
             found += [f"{name}.{cluster.name}.frequency", f"{name}.{cluster.name}.cores"]

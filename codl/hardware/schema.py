@@ -93,8 +93,8 @@ class Processor(_Strict):
     def peak_flops(self) -> float:
         """Nominal float32 operations a second; 0 where it is not known."""
         if self.kind == "cpu":
-            return sum(c.cores * c.frequency * c.flops_per_cycle for c in self.clusters)
-        return (self.frequency or 0.0) * self.flops_per_cycle
+            return float(sum(c.cores * c.frequency * c.flops_per_cycle for c in self.clusters))
+        return float((self.frequency or 0.0) * self.flops_per_cycle)
 
 
 class Memory(_Strict):
@@ -111,7 +111,7 @@ class Linear(_Strict):
     per_byte: SecondsPerByte = 0.0
 
     def seconds(self, nbytes: float) -> float:
-        return self.fixed + self.per_byte * nbytes
+        return float(self.fixed + self.per_byte * nbytes)
 
 
 class Sharing(_Strict):
@@ -189,6 +189,8 @@ class Calibration(_Strict):
     date: str
     residual: str = ""
     """What is left unexplained, with its unit."""
+    shapes: tuple[str, ...] = ()
+    """The operators that were measured, where that is what the constants were learned from."""
 
 
 class Hardware(_Strict):
@@ -207,6 +209,8 @@ class Hardware(_Strict):
     libraries: dict[str, Library]
     alignment: dict[str, int] = {}
     """Cuts along a dimension (`height`, `width`, `output_channel`) are multiples of this; 1 where not given."""
+    fingerprint: str = ""
+    """Of the machine and its devices, where `codl calibrate` made the description."""
     settings: tuple[str, ...] = ()
     """Overrides that were applied to the file ("gpu.frequency=500 MHz")."""
     calibration: tuple[Calibration, ...]
@@ -221,12 +225,16 @@ class Hardware(_Strict):
                     raise ValueError(f"libraries.{name}.kernels: unknown processor {processor!r}")
                 for data_type in kinds:
                     if data_type not in self.processors[processor].data_types:
-                        raise ValueError(f"libraries.{name}.kernels.{processor}: {data_type!r} is not among its data_types")
+                        raise ValueError(
+                            f"libraries.{name}.kernels.{processor}: {data_type!r} is not among its data_types"
+                        )
         if self.sharing.home is not None and self.sharing.home not in self.processors:
             raise ValueError(f"sharing.home {self.sharing.home!r} is not a processor")
         unknown = set(self.alignment) - {"height", "width", "output_channel"}
         if unknown:
-            raise ValueError(f"alignment: unknown dimension {sorted(unknown)[0]!r}; allowed: height, width, output_channel")
+            raise ValueError(
+                f"alignment: unknown dimension {sorted(unknown)[0]!r}; allowed: height, width, output_channel"
+            )
         bare = [path for path in self.constants if self.provenance(path) is None]
         if bare:
             raise ValueError(f"no entry of calibration covers {', '.join(bare[:5])}{' ...' if len(bare) > 5 else ''}")
@@ -257,7 +265,7 @@ class Hardware(_Strict):
     @cached_property
     def digest(self) -> str:
         """Identifies everything that a prediction depends on."""
-        return digest(self.model_dump(mode="json", exclude={"description", "calibration"}))
+        return digest(self.model_dump(mode="json", exclude={"description", "calibration", "fingerprint"}))
 
     def kernels(self, processor: str, data_type: str) -> tuple[Kernel, ...]:
         """The kernels of the library in use; empty if it has none for this processor and data type."""
