@@ -7,15 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from codl.graph import Graph, Node
+from codl.ops.gather import gather
 from codl.ops.geometry import feature_map_dimensions, light_work, table_range
-from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.launch import Constant, KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.strided import Operand, copy, output_operand
 from codl.region import Region
 
 
 class Pad(OpSpec):
     """Attributes `begin`, `end` (elements added per axis; negative ones crop), `mode` constant, reflect or edge, and
-    `value` (for constant)."""
+    `value` (for constant). At most 6 axes of more than one element."""
 
     family = "pad"
     onnx_types = ("Pad",)
@@ -36,7 +38,15 @@ class Pad(OpSpec):
         return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        graph, node = request.graph, request.node
+        (read,) = self.input_regions(graph, node, request.out)
+        value = float(node.attributes["value"])  # type: ignore[arg-type]
+        if read.empty:  # all of it is border: one number for every element
+            key = f"{node.name}/value"
+            border = Operand(Constant(key), 0, (0,) * len(request.out.ranges))
+            launches = copy(request, request.out.shape, output_operand(request), border)
+            return KernelProgram(launches, {key: np.array([value], np.float32)})
+        return gather(request, source_tables(graph, node), value)
 
 
 def source_tables(graph: Graph, node: Node) -> tuple[np.ndarray, ...]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codl.graph import Graph, Node
+from codl.ops.activation import Define
 from codl.ops.geometry import feature_map_dimensions, light_work
-from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.launch import DeviceTraits, KernelProgram, KernelRequest, Launch
+from codl.ops.reduction import Reduction, reduction, team
 from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.strided import Operand, operand_view, output_operand, simd_lanes
 from codl.region import Range, Region
 
 
@@ -44,7 +47,52 @@ class ReduceMean(OpSpec):
         return ("reduce",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        (read,) = self.input_regions(request.graph, request.node, request.out)
+        if request.out.empty:
+            return KernelProgram()
+        axes = reduced(request.node)
+        source = Operand.of(*operand_view(request, 0), read)
+        target = _with_axes(output_operand(request), request.node, len(read.ranges))
+        steps = reduction(read.shape, sorted(axes), target, source, 2, request.device)
+        return KernelProgram((*steps.before, _launch(steps, request.device), *steps.after), scratch=steps.scratch)
+
+
+def _with_axes(target: Operand, node: Node, rank: int) -> Operand:
+    """The output as an operand of a loop over the input's axes: stride 0 on those averaged over."""
+    axes = reduced(node)
+    own = iter(target.strides)
+    strides = []
+    for axis in range(rank):
+        stride = next(own) if axis not in axes or node.attributes["keepdims"] else 0
+        strides.append(0 if axis in axes else stride)
+    return Operand(target.argument, target.offset, tuple(strides))
+
+
+def _launch(steps: Reduction, device: DeviceTraits) -> Launch:
+    out, a = steps.kept.operands
+    inner = steps.kept.extents[-1]
+    chunk = min(inner, 4 * simd_lanes(device))
+    defines: tuple[Define, ...]
+    global_size: tuple[int, ...]
+    local_size: tuple[int, ...]
+    if device.cpu:
+        defines = (("CPU", 1), ("LANES", simd_lanes(device)))
+        global_size, local_size = (-(-inner // chunk), steps.kept.extents[1], steps.kept.extents[0]), (1, 1, 1)
+    else:
+        members, global_size, local_size = team(steps.kept, steps.reduced, device)
+        defines = (("CPU", 0), ("TEAM", members))
+    return Launch(
+        source="cl/reduce.cl",
+        entry="mean",
+        defines=defines,
+        arguments=(
+            out.argument, a.argument, out.offset, a.offset, *reversed(steps.reduced.extents),
+            *reversed(steps.kept.extents), *reversed(steps.reduced.operands[1].strides), *reversed(out.strides),
+            *reversed(a.strides), chunk, 1.0 / steps.reduced.size,
+        ),
+        global_size=global_size,
+        local_size=local_size,
+    )  # fmt: skip
 
 
 def reduced(node: Node) -> frozenset[int]:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from codl.graph import Graph, Node
+from codl.ops.gather import gather
 from codl.ops.geometry import feature_map_dimensions, light_work
+from codl.ops.interpolation import interpolate, interpolate_by_axis, is_identity
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.region import Region
@@ -18,7 +20,8 @@ _HALF = np.float32(0.5)
 
 class Resize(OpSpec):
     """Attributes `mode` nearest or linear, `scales` (output over input extent, per axis), `coordinate` and `rounding`
-    (for nearest) as ONNX names them. The output shape is the tensor's."""
+    (for nearest) as ONNX names them. The output shape is the tensor's. At most 6 axes of more than one element;
+    linear along any of them."""
 
     family = "resize"
     onnx_types = ("Resize", "Upsample")
@@ -46,7 +49,17 @@ class Resize(OpSpec):
         return ("resize",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        graph, node = request.graph, request.node
+        rank = len(request.out.ranges)
+        tables = [sources(graph, node, axis) for axis in range(rank)]
+        if node.attributes["mode"] == "nearest":
+            return gather(request, [low for low, _, _ in tables])
+        resized = [axis for axis in range(rank) if not is_identity(*tables[axis])]
+        if request.out.empty:
+            return KernelProgram()
+        if rank == 4 and set(resized) <= {2, 3}:
+            return interpolate(request, tables)
+        return interpolate_by_axis(request, tables, resized)
 
 
 def sources(graph: Graph, node: Node, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

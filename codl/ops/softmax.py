@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from codl.errors import PlanError
 from codl.graph import Graph, Node
+from codl.ops.activation import Define
 from codl.ops.geometry import feature_map_dimensions, light_work
-from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.launch import DeviceTraits, KernelProgram, KernelRequest, Launch
+from codl.ops.reduction import Reduction, reduction, team
 from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.strided import GRAIN, Operand, operand_view, output_operand, simd_lanes
 from codl.region import Region
 
 
@@ -34,7 +38,43 @@ class Softmax(OpSpec):
         return ("softmax",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        raise NotImplementedError
+        (read,) = self.input_regions(request.graph, request.node, request.out)
+        if request.out.empty:
+            return KernelProgram()
+        if read != request.out:
+            raise PlanError(f"{request.node.name}: softmax cannot be cut along an axis that it normalises")
+        axes = tuple(normalised(request.node))
+        source = Operand.of(*operand_view(request, 0), read)
+        steps = reduction(read.shape, axes, output_operand(request), source, 1, request.device)
+        return KernelProgram((*steps.before, _launch(steps, request.device), *steps.after), scratch=steps.scratch)
+
+
+def _launch(steps: Reduction, device: DeviceTraits) -> Launch:
+    inner = steps.kept.extents[-1]
+    lanes = simd_lanes(device)
+    chunk = max(GRAIN // (8 * steps.reduced.size) // lanes, 1) * lanes
+    defines: tuple[Define, ...]
+    global_size: tuple[int, ...]
+    local_size: tuple[int, ...]
+    if device.cpu:
+        defines = (("CPU", 1), ("LANES", lanes))
+        global_size, local_size = (-(-inner // chunk), steps.kept.extents[1], steps.kept.extents[0]), (1, 1, 1)
+    else:
+        members, global_size, local_size = team(steps.kept, steps.reduced, device)
+        defines = (("CPU", 0), ("TEAM", members))
+    out, a = steps.kept.operands
+    out_along, a_along = steps.reduced.operands
+    return Launch(
+        source="cl/softmax.cl",
+        entry="softmax",
+        defines=defines,
+        arguments=(
+            out.argument, a.argument, out.offset, a.offset, *steps.reduced.extents, *reversed(steps.kept.extents),
+            *out_along.strides, *reversed(out.strides), *a_along.strides, *reversed(a.strides), chunk,
+        ),
+        global_size=global_size,
+        local_size=local_size,
+    )  # fmt: skip
 
 
 def normalised(node: Node) -> range:

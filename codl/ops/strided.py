@@ -27,7 +27,7 @@ GRAIN = 8192
 """Elements that one work-item of a CPU device handles: some microseconds, well above the cost of a work-group."""
 
 WORK_GROUP = 64
-"""Work-items a group on other devices: a wave of most GPUs."""
+"""Work-items a group on other devices: a wave of most GPUs, and small enough for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def elementwise(loop: Loop, device: DeviceTraits, kind: str = "", tail: Activati
         return ()
     launches = []
     for part in loop.merged().unrolled(AXES):
-        lanes = _lanes(part, device)
+        lanes = vector_lanes(part, device)
         chunks, global_size, local_size = grid(part, lanes, device)
         launches.append(
             Launch(
@@ -182,11 +182,11 @@ def output_operand(request: KernelRequest) -> Operand:
     return Operand.of(Output(), request.output, request.out)
 
 
-def _lanes(loop: Loop, device: DeviceTraits) -> int:
+def vector_lanes(loop: Loop, device: DeviceTraits) -> int:
     """Vector width: 16, 8 or 4 on CPUs; elsewhere 4 where every vector lies on its own alignment (it would be read in
     pieces otherwise), else 1."""
     if device.cpu:
-        return 16 if device.simd_width >= 16 else 8 if device.simd_width >= 8 else 4
+        return simd_lanes(device)
     inner = [operand.strides[-1] for operand in loop.operands]
     if inner[0] != 1 or any(stride not in (0, 1) for stride in inner) or loop.extents[-1] % 4:
         return 1
@@ -194,6 +194,11 @@ def _lanes(loop: Loop, device: DeviceTraits) -> int:
         if operand.strides[-1] == 1 and any(place % 4 for place in (operand.offset, *operand.strides[:-1])):
             return 1
     return 4
+
+
+def simd_lanes(device: DeviceTraits) -> int:
+    """Explicit vector width on a CPU device."""
+    return 16 if device.simd_width >= 16 else 8 if device.simd_width >= 8 else 4
 
 
 def grid(
