@@ -1,0 +1,147 @@
+"""What to simulate or execute together: models, hardware, planners, and what others published about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from codl.errors import FileError
+from codl.io import read_yaml, validate
+
+PlannerName = Literal["cpu", "gpu", "mulayer", "h", "oc", "hybrid", "codl", "optimal", "ideal"]
+DataTypeChoice = Literal["auto", "image", "buffer"]
+_PACKAGE = Path(__file__).resolve().parent
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Published(_Strict):
+    """Latencies that somebody else measured, in ms, by planner and model."""
+
+    source: str = Field(min_length=1)
+    """Who published them, where."""
+    latency_ms: Mapping[PlannerName, Mapping[str, float]]
+
+    @field_validator("latency_ms")
+    @classmethod
+    def _positive(cls, value: Mapping[PlannerName, Mapping[str, float]]) -> Mapping[PlannerName, Mapping[str, float]]:
+        for planner, models in value.items():
+            for model, latency in models.items():
+                if not 0 < latency < float("inf"):
+                    raise ValueError(f"{planner}, {model}: a latency of {latency} ms; it must be positive")
+        return value
+
+
+class Scenario(_Strict):
+    """A scenario file.
+
+    Raises:
+        pydantic's ValidationError when made with wrong fields; `load` turns it into a SchemaError.
+    """
+
+    format: Literal["codl.scenario/1"] = Field(default="codl.scenario/1", alias="schema")
+    name: str = Field(min_length=1)
+    description: str = ""
+    models: tuple[str, ...] = Field(min_length=1)
+    """MODEL as on the command line: an .onnx file, a zoo network, an operator list."""
+    hardware: str = Field(min_length=1)
+    """HW as on the command line: a hardware file or the name of a packaged one."""
+    planners: tuple[PlannerName, ...] = Field(min_length=1)
+    data_type: DataTypeChoice = "auto"
+    shapes: Mapping[str, tuple[int, ...]] = {}
+    """Sizes of inputs that a model leaves open, by input name."""
+    set: tuple[str, ...] = ()
+    """Overrides of the hardware's constants, such as `gpu.frequency=500MHz`."""
+    published: Published | None = None
+
+    @field_validator("models", "planners")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            if value.count(item) > 1:
+                raise ValueError(f"{item!r} is listed twice")
+        return value
+
+    @field_validator("shapes")
+    @classmethod
+    def _extents(cls, value: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+        for name, shape in value.items():
+            if not shape or min(shape) < 1:
+                raise ValueError(f"{name}: {list(shape)} is not a shape; write positive numbers: [1, 3, 640, 640]")
+        return value
+
+    @model_validator(mode="after")
+    def _published_models(self) -> Scenario:
+        known = ", ".join(self.models)
+        for planner, models in (self.published.latency_ms if self.published else {}).items():
+            for model in models:
+                if model not in self.models:
+                    raise ValueError(f"published.latency_ms.{planner}: {model!r} is not one of models: {known}")
+        return self
+
+    def published_ms(self, model: str, planner: str) -> float | None:
+        """The published latency of a model with a planner, if there is one."""
+        tables = self.published.latency_ms if self.published else {}
+        return next((table.get(model) for name, table in tables.items() if name == planner), None)
+
+
+def _folders() -> tuple[Path, ...]:
+    """Where packaged files lie: inside the wheel, or beside the package in a checkout."""
+    return tuple(f for f in (_PACKAGE / "data" / "scenarios", _PACKAGE.parent / "scenarios") if f.is_dir())
+
+
+def names() -> list[str]:
+    """Names of the packaged scenarios, sorted."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+
+
+def load(name_or_path: str | Path) -> Scenario:
+    """A packaged scenario by its name, or any by the path of its file.
+
+    Model and hardware files named in a scenario file are looked for beside it first, so that it can be moved with them.
+
+    Raises:
+        FileError: no such name or file, or not YAML.
+        SchemaError: not a scenario; all wrong fields at once.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, str) and "/" not in text and not text.endswith((".yaml", ".yml")):
+        for folder in _folders():
+            path = folder / f"{text}.yaml"
+            if path.is_file():
+                return read(path)
+        raise FileError(text, f"no such scenario; known: {', '.join(names())}, or the path of a .yaml file")
+    path = Path(name_or_path)
+    if not path.is_file() and path.parent.name == "scenarios":
+        # `scenarios/sd865.yaml` names the packaged one, wherever the command is given.
+        for folder in _folders():
+            if (folder / path.name).is_file():
+                return read(folder / path.name)
+    return read(path)
+
+
+def read(path: str | Path) -> Scenario:
+    """A scenario file (see `load`)."""
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise FileError(path, "is not a scenario: it must be a mapping with name, models, hardware, planners, ...")
+    scenario = validate(Scenario, data, path)
+    folder = Path(path).parent
+    return scenario.model_copy(
+        update={
+            "models": tuple(_beside(folder, model) for model in scenario.models),
+            "hardware": _beside(folder, scenario.hardware),
+        }
+    )
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A relative file name as found beside the scenario file; everything else unchanged."""
+    is_file_name = name.endswith((".onnx", ".csv", ".yaml", ".yml"))
+    found = folder / name
+    return str(found) if is_file_name and not Path(name).is_absolute() and found.is_file() else name
