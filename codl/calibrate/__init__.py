@@ -1,0 +1,137 @@
+"""Describing this machine: run probes on its devices as plans are run, fit unit times, write a hardware description."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Protocol
+
+import codl.ops
+from codl.calibrate.description import Results, describe
+from codl.calibrate.measure import WARM_UPS, measure
+from codl.calibrate.network import probe_graph
+from codl.calibrate.phases import build_sequence
+from codl.errors import CodlError, InputError
+from codl.hardware import HOST, Hardware, host_path, read, write
+from codl.io import digest
+from codl.real.devices import Assignment, choose, open_device
+from codl.real.devices import fingerprint as machine
+from codl.real.launcher import traits
+
+__all__ = ["NOISE_LIMIT", "Progress", "TooNoisy", "cache", "calibrate", "fingerprint", "load_or_calibrate"]
+
+REVISION = 1
+"""Of the method: descriptions made by an older one are not used."""
+NOISE_LIMIT = 0.25
+"""A description is refused when the reference kernel's times spread by more than this (half the interquartile range
+over the median). Medians of this spread over seven rounds are uncertain by a tenth; beyond it, plans would follow the
+noise."""
+_LANES = ("gpu", "cpu")
+_ROUNDS = {"quick": (3, 3), "default": (5, 9), "thorough": (15, 40)}
+
+
+class Progress(Protocol):
+    """Who is told how far a calibration is: the number of steps first, then each as it begins."""
+
+    def total(self, steps: int) -> None: ...
+    def step(self, what: str) -> None: ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def total(self, steps: int) -> None:
+        pass
+
+    def step(self, what: str) -> None:
+        pass
+
+
+class TooNoisy(InputError):
+    """The machine was too busy with something else for its times to mean anything."""
+
+
+def calibrate(
+    assignment: Assignment, *, name: str = HOST, report: Progress | None = None, quick: bool = False,
+    thorough: bool = False, noise_limit: float = NOISE_LIMIT,
+) -> Hardware:  # fmt: skip
+    """Measure this machine and describe it. Writes nothing (see `cache`).
+
+    Args:
+        assignment: who plays the CPU and the GPU.
+        quick: fewer and smaller probes in fewer rounds, for tests.
+        thorough: more rounds, minutes instead of about one.
+        noise_limit: refuse above this noise (see `NOISE_LIMIT`).
+
+    Raises:
+        TooNoisy: the reference kernel's times spread by more than `noise_limit`.
+        DeviceError: a device failed or a kernel does not build.
+    """
+    told = report or Silent()
+    rounds = _ROUNDS["quick" if quick else "thorough" if thorough else "default"]
+    steps = 2 + WARM_UPS + rounds[1] + 1
+    told.total(steps)
+    told.step("preparing probes")
+    graph = probe_graph(quick)
+    program = build_sequence(graph, assignment, _LANES)
+    samples = measure(graph, program, assignment, rounds, told.step)
+    told.total(2 + WARM_UPS + samples.rounds + 1)
+    told.step("fitting unit times")
+    found = assignment.for_lanes(_LANES)
+    device_traits = {lane: traits(open_device(device.id)) for lane, device in found.items()}
+    results = Results(graph, program, samples, assignment, device_traits)
+    for lane in _LANES:
+        if not results.noise(lane) <= noise_limit:
+            raise TooNoisy(
+                f"the machine is too noisy to be described: the same kernel's times on {lane} ({found[lane].id}) spread by "
+                f"{results.noise(lane):.0%} (allowed: {noise_limit:.0%}); stop other work on it and calibrate again"
+            )
+    return describe(results, name, fingerprint(assignment), datetime.datetime.now(datetime.UTC).date().isoformat())
+
+
+def fingerprint(assignment: Assignment) -> str:
+    """Identifies what a description of this machine depends on: its processor, the devices and who plays what, and the
+    kernels and the method that measured it."""
+    facts = {key: value for key, value in machine().items() if key in ("cpu", "cores", "usable_cores", "machine")}
+    return digest([REVISION, facts, assignment.cpu, assignment.gpu, assignment.shared_memory, _kernel_sources()])
+
+
+def _kernel_sources() -> str:
+    folder = Path(codl.ops.__file__).parent
+    return digest({path.name: path.read_text(encoding="utf-8") for path in sorted((folder / "cl").glob("*.cl"))})
+
+
+def cache(description: Hardware, assignment: Assignment) -> Path:
+    """Keep a description as this machine's `host`; returns the file.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
+    path = host_path(fingerprint(assignment))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(description, path)
+    return path
+
+
+def load_or_calibrate(cpu: str | None = None, gpu: str | None = None, report: Progress | None = None) -> Hardware:
+    """The description of this machine with these devices; made, and kept, where there is none yet.
+
+    A description of another machine, or of other devices of this one, has another fingerprint and is not found. One
+    that cannot be read (from an older version) is made anew.
+
+    Raises:
+        TooNoisy, DeviceError: see `calibrate`.
+    """
+    assignment = choose(cpu, gpu)
+    path = host_path(fingerprint(assignment))
+    if path.is_file():
+        try:
+            known = read(path)
+        except CodlError:
+            pass
+        else:
+            if known.fingerprint == path.stem:
+                return known
+    made = calibrate(assignment, report=report)
+    cache(made, assignment)
+    return made

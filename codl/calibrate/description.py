@@ -1,0 +1,272 @@
+"""From times to a hardware description: silicon from what the devices say, everything else from measurements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from codl.calibrate.fit import Fitted, Timing, fit_library
+from codl.calibrate.measure import Samples, noise
+from codl.calibrate.phases import alone, reference_probe
+from codl.calibrate.sequence import TOGETHER, Timed
+from codl.calibrate.sequence import Sequence as Program
+from codl.cost.features import traffic
+from codl.graph import Graph
+from codl.hardware import Calibration, Cluster, Hardware, Kernel, Library, Linear, Memory, Power, Processor, Sharing
+from codl.ops import REGISTRY
+from codl.ops.launch import DeviceTraits
+from codl.ops.spec import Work
+from codl.ops.tile import GPU_TILE
+from codl.real.devices import Assignment, DeviceInfo
+
+LIBRARY = "codl"
+NS = 1e-9
+_SIMD_PIPES = 2  # multiply-add units of a core: nominal
+_UNKNOWN_CLOCK = 1e9
+_WAVE = 32
+_WATTS_PER_CORE = 5.0
+_GPU_WATTS = 150.0
+_IDLE_WATTS = 10.0
+_JOULES_PER_BYTE = 60e-12
+_COMPUTE_BOUND = 20.0
+"""FLOPs a byte from which a kernel counts as bound by arithmetic; below a tenth of it, by memory."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything measured, with what it was measured on."""
+
+    graph: Graph
+    program: Program
+    samples: Samples
+    devices: Assignment
+    traits: Mapping[str, DeviceTraits]
+    """By lane."""
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        return tuple(self.traits)
+
+    def device(self, lane: str) -> DeviceInfo:
+        return self.devices.for_lanes([lane])[lane]
+
+    def work(self, timed: Timed) -> Work:
+        probe = timed.probe
+        return REGISTRY[probe.node].work(self.graph, probe.node, probe.region)
+
+    def timings(self, lane: str) -> list[Timing]:
+        """What a processor took alone; the reference kernel, which ran many times, once."""
+        times: dict[Any, list[float]] = {}
+        for timed in self.program.timed:
+            if timed.phase == alone(lane):
+                times.setdefault(timed.probe, []).append(self.samples.median_ns(timed.task) * NS)
+        return [
+            Timing(REGISTRY[p.node].work(self.graph, p.node, p.region), p.algorithm, p.node.name, float(np.median(seconds)))
+            for p, seconds in times.items()
+        ]
+
+    def noise(self, lane: str) -> float:
+        """Relative spread of the reference kernel on a processor that works alone, over places and rounds."""
+        reference = reference_probe(self.graph)
+        times = [
+            self.samples.tasks[timed.task]
+            for timed in self.program.timed
+            if timed.phase == alone(lane) and timed.probe == reference
+        ]
+        return noise(np.array(times, dtype=float))
+
+    def slowdowns(self, lane: str) -> list[tuple[Work, float]]:
+        """(work, time together / time alone) of kernels that ran while the other processors worked too."""
+        by_probe = {timed.probe: timed.task for timed in self.program.timed if timed.phase == alone(lane)}
+        found = []
+        for timed in self.program.timed:
+            if timed.phase == TOGETHER and timed.lane == lane and self.samples.tasks[timed.task]:
+                ratio = self.samples.median_ns(timed.task) / self.samples.median_ns(by_probe[timed.probe])
+                found.append((self.work(timed), ratio))
+        return found
+
+
+def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardware:
+    """The description of the machine on which the results were measured."""
+    processors = {lane: _silicon(lane, results) for lane in results.lanes}
+    fitted = {lane: fit_library(results.timings(lane), processors[lane], _block(results.traits[lane])) for lane in results.lanes}
+    for lane in results.lanes:
+        bandwidth = _bandwidth(processors[lane], fitted[lane])
+        processors[lane] = processors[lane].model_copy(update={"bandwidth": bandwidth, "contention": _contention(results, lane)})
+    capacity = sum(p.bandwidth for p in processors.values()) / max(_stream_slowdown(results, lane) for lane in results.lanes)
+    return Hardware(
+        name=name,
+        description=f"{_title(results.devices)}; {results.devices.why}",
+        processors=processors,
+        memory=Memory(bandwidth=max(capacity, *(p.bandwidth for p in processors.values())), energy=_JOULES_PER_BYTE),
+        sharing=_sharing(results),
+        power=Power(idle=_IDLE_WATTS),
+        library=LIBRARY,
+        libraries={LIBRARY: Library(choice="fastest", kernels={lane: {"buffer": _kernels(fitted[lane])} for lane in fitted})},
+        alignment={"output_channel": max(_block(traits) for traits in results.traits.values())},
+        fingerprint=fingerprint,
+        calibration=tuple(_provenance(results, fitted, date)),
+    )
+
+
+# -- processors --------------------------------------------------------------------------------------------------------
+
+
+def _silicon(lane: str, results: Results) -> Processor:
+    """What the device says of itself; bandwidth is filled in later."""
+    device, traits = results.device(lane), results.traits[lane]
+    clock = device.clock_hz or _UNKNOWN_CLOCK
+    per_cycle = 2 * _SIMD_PIPES * max(1, device.vector_width)
+    common: dict[str, Any] = {
+        "description": device.name,
+        "cache": float(_last_level_cache()) if traits.cpu else 0.0,
+        "bandwidth": 1.0,
+        "enqueue": _median(results.samples.enqueues[lane]) * NS,
+    }
+    if lane.startswith("cpu"):
+        cores = Cluster(name="cores", cores=device.compute_units, frequency=clock, flops_per_cycle=per_cycle)
+        return Processor(kind="cpu", clusters=(cores,), active_power=_watts(device), **common)
+    return Processor(
+        kind="gpu", frequency=clock, flops_per_cycle=per_cycle * device.compute_units, compute_units=device.compute_units,
+        wave_size=1 if traits.cpu else _WAVE, max_work_group_size=traits.max_work_group_size, active_power=_watts(device),
+        **common,
+    )  # fmt: skip
+
+
+def _watts(device: DeviceInfo) -> float:
+    return _WATTS_PER_CORE * device.compute_units if device.kind == "cpu" else _GPU_WATTS
+
+
+def _block(traits: DeviceTraits) -> int:
+    """Output channels that the convolution kernels compute together (`codl.ops.tile`)."""
+    return 2 * traits.simd_width if traits.cpu else GPU_TILE
+
+
+def _last_level_cache() -> int:
+    """Bytes, of the first core's largest cache as Linux tells it; 0 where it does not."""
+    sizes = [0]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        match = re.fullmatch(r"(\d+)([KM]?)\s*", path.read_text())
+        if match:
+            sizes.append(int(match.group(1)) * {"": 1, "K": 2**10, "M": 2**20}[match.group(2)])
+    return max(sizes)
+
+
+def _bandwidth(processor: Processor, fitted: Sequence[Fitted]) -> float:
+    """The highest rate at which any kernel moved its data. It bounds predictions from below, so what a cache delivered
+    counts too."""
+    rates = [
+        float(traffic(timing.work, one.kernel, processor)) / timing.seconds for one in fitted for timing in one.timings
+    ]
+    return max(rates)
+
+
+def _contention(results: Results, lane: str) -> float:
+    """How much longer kernels that are bound by arithmetic take beside another processor's."""
+    ratios = [ratio for work, ratio in results.slowdowns(lane) if work.flops > _COMPUTE_BOUND * work.bytes]
+    return max(1.0, round(_median(ratios), 4)) if ratios else 1.0
+
+
+def _stream_slowdown(results: Results, lane: str) -> float:
+    """How much longer kernels that are bound by memory take, beyond that."""
+    ratios = [ratio for work, ratio in results.slowdowns(lane) if work.flops < _COMPUTE_BOUND / 10 * work.bytes]
+    return max(1.0, _median(ratios) / _contention(results, lane)) if ratios else 1.0
+
+
+# -- sharing -----------------------------------------------------------------------------------------------------------
+
+
+def _sharing(results: Results) -> Sharing:
+    gpu, cpu = results.lanes
+    return Sharing(
+        kind="unified" if results.devices.shared_memory else "copied",
+        copy_=_copy_cost(results),
+        pre_sync=_median(results.samples.syncs[gpu, cpu]) * NS,
+        post_sync=_median(results.samples.syncs[cpu, gpu]) * NS,
+    )
+
+
+def _copy_cost(results: Results) -> Linear:
+    """Time of copies as a fixed part and one that grows with size, by least squares on relative errors."""
+    if not results.program.copies:
+        return Linear()
+    sizes = np.array(list(results.program.copies.values()), dtype=float)
+    seconds = np.array([results.samples.median_ns(task) for task in results.program.copies]) * NS
+    fixed, per_byte = nnls(np.stack([1 / seconds, sizes / seconds], axis=1), np.ones(len(sizes)))[0]
+    return Linear(fixed=float(fixed), per_byte=float(per_byte))
+
+
+# -- provenance --------------------------------------------------------------------------------------------------------
+
+
+def _kernels(fitted: Sequence[Fitted]) -> tuple[Kernel, ...]:
+    return tuple(one.kernel for one in fitted)
+
+
+def _provenance(results: Results, fitted: Mapping[str, Sequence[Fitted]], date: str) -> list[Calibration]:
+    """Where every constant comes from, the particular before the general."""
+    samples = results.samples
+    rounds = f"median of {samples.rounds} interleaved rounds"
+    entries = [
+        Calibration(
+            constants=(f"libraries.{LIBRARY}.{lane}.buffer.{one.kernel.name}.*",), source="measured",
+            method=f"non-negative least squares on relative errors of probes, {rounds}", date=date, residual=one.accuracy,
+        )
+        for lane, kernels in fitted.items()
+        for one in kernels
+    ]  # fmt: skip
+    gpu, cpu = results.lanes
+    entries.append(
+        Calibration(
+            constants=(f"libraries.{LIBRARY}.*",), source="measured", method="the probe network", date=date,
+            residual="; ".join(f"noise of the reference kernel on {lane} {results.noise(lane):.1%}" for lane in results.lanes),
+            shapes=tuple(node.name for node in results.graph.nodes),
+        )
+    )
+    entries += [
+        _entry(("processors.*.enqueue",), f"host time of one command, {rounds}", date, *(
+            _range(lane, samples.enqueues[lane]) for lane in results.lanes)),
+        _entry(("sharing.pre_sync",), f"end of a command to the start of the next on the other lane, {rounds}", date,
+               _range(f"{gpu} to {cpu}", samples.syncs[gpu, cpu])),
+        _entry(("sharing.post_sync",), f"end of a command to the start of the next on the other lane, {rounds}", date,
+               _range(f"{cpu} to {gpu}", samples.syncs[cpu, gpu])),
+        _entry(("sharing.copy.*",), f"copies of feature maps both ways, {rounds}", date),
+        _entry(("processors.*.bandwidth",), "highest rate at which any probe moved its data, caches included", date),
+        _entry(("processors.*.contention",), "kernels bound by arithmetic beside the other processor's, over alone", date),
+        _entry(("memory.bandwidth",), "processors' bandwidths over the slowdown of kernels bound by memory, together", date),
+        Calibration(
+            constants=("processors.*.active_power", "power.*", "memory.energy"), source="assumed",
+            method=f"not measured: {_WATTS_PER_CORE:g} W a core, {_GPU_WATTS:g} W a GPU, {_IDLE_WATTS:g} W idle and "
+            f"{_JOULES_PER_BYTE * 1e12:g} pJ a byte are round figures; energies on this machine are no claim", date=date,
+        ),
+        Calibration(
+            constants=("*",), source="device", date=date,
+            method="what the OpenCL driver and the operating system say; operations a cycle are nominal",
+        ),
+    ]  # fmt: skip
+    return entries
+
+
+def _entry(constants: tuple[str, ...], method: str, date: str, *residual: str) -> Calibration:
+    return Calibration(constants=constants, source="measured", method=method, date=date, residual="; ".join(residual))
+
+
+def _range(label: str, times_ns: Sequence[int]) -> str:
+    """The middle of a distribution, in words."""
+    low, high = np.percentile(times_ns, [10, 90]) / 1e3 if len(times_ns) else (0.0, 0.0)
+    return f"{label} {low:.0f} to {high:.0f} us (10th to 90th percentile)"
+
+
+def _title(devices: Assignment) -> str:
+    names = dict.fromkeys((devices.gpu.name, devices.cpu.name))
+    return " and ".join(names)
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if len(values) else 0.0

@@ -1,0 +1,185 @@
+"""From times to unit times: which formula describes each kernel variant, and with which constants.
+
+For every kind of work and kernel variant a few formulas are tried, with and without a distinction by stride or kernel
+size; the one with the smallest cross-validated error is kept. Folds leave out whole operators, so that a part of an
+operator never predicts its other part.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from codl.cost.choice import matcher
+from codl.cost.features import FORMS
+from codl.cost.fit import fit_units
+from codl.hardware import Kernel, Processor
+from codl.ops.spec import Work
+
+_FIELDS = frozenset(field.name for field in fields(Work))
+_FOLDS = 5
+_WORTH = 0.97
+"""A later (more detailed) candidate must be better than the earlier ones by this factor."""
+
+Conditions = Mapping[str, int | str]
+_STRIDES: tuple[Conditions, ...] = ({"stride_w": 1}, {"stride_w": ">= 2"})
+_TAPS: tuple[Conditions, ...] = ({"kernel_h": 1}, {"kernel_h": ">= 2"})
+_DISTINCTIONS: Mapping[str, tuple[tuple[Conditions, ...], ...]] = {
+    "conv": (({},), _STRIDES, _TAPS, ({"in_channels": "< 8"}, {"in_channels": ">= 8"})),
+    "depthwise": (({},), _STRIDES),
+    "pool": (({},), ({"kernel_h": "<= 5"}, {"kernel_h": "> 5"})),
+}
+"""By kind of work: conditions that tell its kernels apart. The conditions of one tuple exclude each other and cover
+everything."""
+_PRODUCTS = frozenset({"conv", "depthwise", "conv_transpose", "fc"})
+"""Kinds of work that multiply inputs by weights in blocks; all others are bound by what they read and write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A measured piece of work. `operator` names what must not be divided among folds."""
+
+    work: Work
+    algorithm: str
+    operator: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A kernel with its unit times, and its cross-validated relative errors (absolute values)."""
+
+    kernel: Kernel
+    errors: np.ndarray
+    timings: tuple[Timing, ...]
+
+    @property
+    def accuracy(self) -> str:
+        """In words, for the description."""
+        half, most = np.percentile(self.errors, [50, 90])
+        return f"cross-validated error {half:.1%} median, {most:.1%} 90th percentile, {len(self.errors)} timings"
+
+
+def fit_library(timings: Sequence[Timing], processor: Processor, block: int) -> list[Fitted]:
+    """Kernels for all kinds of work and variants that were timed.
+
+    Args:
+        timings: of one processor, alone on the machine.
+        block: output channels that the processor's convolution kernels compute together.
+
+    Raises:
+        UncalibratedError: a variant was timed on one shape only.
+    """
+    groups: dict[tuple[str, str], list[Timing]] = defaultdict(list)
+    for timing in timings:
+        groups[timing.work.kind, timing.algorithm].append(timing)
+    fitted = []
+    for (kind, algorithm), group in sorted(groups.items()):
+        best: list[Fitted] = []
+        for candidate in _candidates(kind, algorithm, processor, block):
+            found = _fit(candidate, group, processor)
+            if found and (not best or _score(found) < _WORTH * _score(best)):
+                best = found
+        fitted.extend(best)
+    return fitted
+
+
+def _candidates(kind: str, algorithm: str, processor: Processor, block: int) -> Iterator[list[Kernel]]:
+    """Descriptions to try, simplest first: each a list of kernels that together cover all work of this kind."""
+    for conditions in _DISTINCTIONS.get(kind, (({},),)):
+        for form, blocks, parallel, tile in _formulas(kind, algorithm, processor, block):
+            yield [
+                Kernel(
+                    name=_name(kind, algorithm, condition), algorithm=algorithm, when={"kind": kind, **condition},
+                    form=form, blocks=blocks, parallel=parallel, tile=tile,
+                )  # fmt: skip
+                for condition in conditions
+            ]
+
+
+def _formulas(
+    kind: str, algorithm: str, processor: Processor, block: int
+) -> Iterator[tuple[str, dict[str, int], tuple[str, ...], int]]:
+    """(form, blocks, parallel axes, Winograd tile) to try."""
+    if algorithm.startswith("winograd"):
+        yield "winograd", {"out_channels": block}, (), int(algorithm.removeprefix("winograd"))
+        return
+    if kind not in _PRODUCTS:
+        yield "stream", {}, (), 0
+        return
+    blocks = [{"out_channels": block}] if processor.kind == "cpu" or block > 1 else [{}, {"out_channels": 8}, {"out_channels": 32}]
+    axes: list[tuple[str, ...]] = [()]
+    if processor.slots > 1:
+        axes.append(("out_channels", "out_h", "out_w"))
+    if kind == "fc":
+        yield "stream", {}, (), 0
+    for parallel in axes:
+        for size in blocks:
+            for form in ("direct", "gemm"):
+                yield form, size, parallel, 0
+
+
+def _name(kind: str, algorithm: str, condition: Conditions) -> str:
+    words = {"stride_w": "stride", "kernel_h": "kernel", "in_channels": "channels"}
+    signs = {">=": "from", "<=": "to", "<": "below", ">": "above"}
+    name = kind if kind == algorithm else f"{kind}-{algorithm}"
+    for field, value in condition.items():
+        sign, _, number = str(value).rpartition(" ")
+        name += f"-{words[field]}{'-' + signs[sign] if sign else ''}-{number}"
+    return name
+
+
+def _fit(kernels: list[Kernel], timings: list[Timing], processor: Processor) -> list[Fitted]:
+    """The kernels fitted, each to the timings that it covers; nothing if one covers too few to tell."""
+    fitted = []
+    for kernel in kernels:
+        matches = matcher(kernel, _FIELDS)
+        mine = [timing for timing in timings if matches(timing.work)]
+        operators = {timing.operator for timing in mine}
+        if len(operators) < 3:
+            if len(kernels) > 1 or len(mine) < 2:
+                return []
+            errors = np.array([_errors(kernel, processor, mine, mine)]).reshape(-1)
+        else:
+            errors = _cross_validated(kernel, processor, mine, sorted(operators))
+        fitted.append(Fitted(_fit_once(kernel, processor, mine), errors, tuple(mine)))
+    return fitted
+
+
+def _cross_validated(kernel: Kernel, processor: Processor, timings: list[Timing], operators: list[str]) -> np.ndarray:
+    """The absolute relative error of each timing, predicted from the folds that leave out its operator."""
+    folds = min(_FOLDS, len(operators))
+    fold_of = {operator: index % folds for index, operator in enumerate(operators)}
+    errors = []
+    for fold in range(folds):
+        rest = [timing for timing in timings if fold_of[timing.operator] != fold]
+        left_out = [timing for timing in timings if fold_of[timing.operator] == fold]
+        errors.append(_errors(kernel, processor, rest, left_out))
+    return np.concatenate(errors)
+
+
+def _errors(kernel: Kernel, processor: Processor, known: list[Timing], asked: list[Timing]) -> np.ndarray:
+    fitted = _fit_once(kernel, processor, known)
+    measured = np.array([timing.seconds for timing in asked])
+    predicted = predict(fitted, processor, [timing.work for timing in asked])
+    return np.asarray(np.abs(predicted - measured) / measured)
+
+
+def _fit_once(kernel: Kernel, processor: Processor, timings: Sequence[Timing]) -> Kernel:
+    return fit_units(kernel, processor, [t.work for t in timings], [t.seconds for t in timings])
+
+
+def predict(kernel: Kernel, processor: Processor, works: Sequence[Work]) -> np.ndarray:
+    """Seconds of pieces of work by a fitted kernel."""
+    units = {**kernel.compute, **kernel.memory, **kernel.fixed}
+    quantities = FORMS[kernel.form].quantities
+    amounts = [quantities(work, kernel, processor) for work in works]
+    return np.array([sum(float(amount[unit]) * time for unit, time in units.items()) for amount in amounts])
+
+
+def _score(fitted: list[Fitted]) -> float:
+    errors = np.concatenate([one.errors for one in fitted])
+    return float(np.mean(np.percentile(errors, [50, 90])))

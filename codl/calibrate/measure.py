@@ -1,0 +1,135 @@
+"""Running a sequence of probes again and again, and reading times out of the traces.
+
+This is the one timing routine of calibration. Every round runs everything once, so that all measurements are
+interleaved and a disturbance hits a round, not a shape; the first rounds are dropped (kernels are compiled, caches
+filled), and each time is the median over the others.
+
+What a kernel costs is the time that it keeps its lane: from when the lane was free and the command was handed over,
+until it has ended. That is a span and the gap before it (the launch latency of the device), as the simulator, whose
+lanes have no gaps, must count it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codl.calibrate.sequence import TOGETHER, TURNS, Sequence
+from codl.graph import Graph
+from codl.real.devices import Assignment
+from codl.tasks import TaskGraph, TaskKind
+from codl.trace import Span, Trace
+
+WARM_UPS = 1
+PRECISE = 0.01
+"""Measuring ends early when the medians are known to this relative uncertainty."""
+
+
+@dataclass
+class Samples:
+    """Times in nanoseconds, one a round: of kernels and copies by task id, of enqueues by lane, of waits between lanes
+    by (source, target)."""
+
+    tasks: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    enqueues: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    syncs: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    rounds: int = 0
+
+    def median_ns(self, task: str) -> float:
+        return float(np.median(self.tasks[task]))
+
+    def uncertainty(self) -> float:
+        """Relative standard error of a typical task's median, from the spread between rounds."""
+        if self.rounds < 3:
+            return float("inf")
+        times = np.array([row for row in self.tasks.values() if len(row) == self.rounds], dtype=float)
+        medians = np.median(times, axis=1, keepdims=True)
+        spread = 1.4826 * np.median(np.abs(times - medians), axis=1) / medians[:, 0]
+        return float(1.2533 * np.median(spread) / np.sqrt(self.rounds))
+
+    def add(self, trace: Trace, sequence: Sequence) -> None:
+        """Read one round."""
+        kept = {timed.task for timed in sequence.timed} | set(sequence.copies)
+        kept -= _left_alone(trace, sequence)
+        for task_id, occupied in occupancy(trace, sequence.tasks).items():
+            if task_id in kept:
+                self.tasks[task_id].append(occupied)
+        by_id = sequence.tasks.by_id
+        for span in trace.spans:
+            task = by_id[span.task_id]
+            if task.kind is TaskKind.ENQUEUE:
+                self.enqueues[task.source].append(span.duration_ns)
+            elif task.kind is TaskKind.SYNC and task.chain.startswith(TURNS):
+                self.syncs[task.source, task.lane].append(span.duration_ns)
+        self.rounds += 1
+
+
+def _left_alone(trace: Trace, sequence: Sequence) -> set[str]:
+    """Tasks that were to run beside another processor's, but after that one had run out of work."""
+    ends: dict[str, int] = {}
+    together = [timed for timed in sequence.timed if timed.phase == TOGETHER]
+    for timed in together:
+        ends[timed.lane] = max(ends.get(timed.lane, 0), trace.by_id[timed.task].end_ns)
+    first = min(ends.values(), default=0)
+    return {timed.task for timed in together if trace.by_id[timed.task].end_ns > first}
+
+
+def occupancy(trace: Trace, tasks: TaskGraph) -> Mapping[str, int]:
+    """How long each kernel and copy kept its lane, in nanoseconds."""
+    rows: dict[str, list[Span]] = defaultdict(list)
+    for span in trace.spans:
+        rows[span.lane].append(span)
+    times = {}
+    for row in rows.values():
+        free = 0
+        for span in sorted(row, key=lambda span: (span.start_ns, span.end_ns)):
+            if span.kind in (TaskKind.KERNEL.value, TaskKind.COPY.value):
+                handed = trace.by_id[tasks.by_id[span.task_id].deps[0]].end_ns
+                times[span.task_id] = max(1, span.end_ns - min(span.start_ns, max(free, handed)))
+            free = max(free, span.end_ns)
+    return times
+
+
+def noise(times: np.ndarray) -> float:
+    """Relative spread of repeated measurements: half the interquartile range over the median."""
+    low, middle, high = np.percentile(times, [25, 50, 75])
+    return float((high - low) / 2 / middle)
+
+
+def measure(
+    graph: Graph, sequence: Sequence, devices: Assignment, rounds: tuple[int, int], step: Callable[[str], None]
+) -> Samples:  # fmt: skip
+    """Execute a sequence until the medians are precise enough.
+
+    Args:
+        rounds: at least and at most so many, after the warm-up.
+        step: told of every round.
+
+    Raises:
+        DeviceError: a kernel does not build, or a device failed.
+    """
+    from codl.real.executor import Executor
+
+    step("compiling kernels")
+    random = np.random.default_rng(1)
+    inputs = {name: random.standard_normal(graph.tensors[name].shape, dtype=np.float32) for name in graph.inputs}
+    least, most = rounds
+    samples = Samples()
+    with Executor(graph, sequence.tasks, devices) as executor:
+        for index in range(WARM_UPS + most):
+            step("warming up" if index < WARM_UPS else "timing kernels")
+            gc.collect()
+            gc.disable()  # a collection in the middle of a round looks like a slow device
+            try:
+                _, trace = executor.run(inputs, trace=True)
+            finally:
+                gc.enable()
+            if index >= WARM_UPS and trace is not None:
+                samples.add(trace, sequence)
+                if samples.rounds >= least and samples.uncertainty() < PRECISE:
+                    break
+    return samples

@@ -1,0 +1,233 @@
+"""The probe network: operators of many shapes, side by side, that calibration runs to learn what kernels cost.
+
+Every operator reads a graph input and nothing reads its output, so that any of them can run on any processor, whole or
+in part, in any order. The shapes are designed, not taken from any network: maps of 9 to 150 rows and channels that are
+not powers of two, so that predictions for real networks interpolate between them (a test checks that no operator of
+the zoo is among them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codl.calibrate.fallback import single_node_model
+from codl.graph import Activation, Attribute, Graph, Node, Tensor
+from codl.ops import REGISTRY, Dimension
+from codl.region import Region
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A piece of work to time: one region of one operator, by one kernel variant."""
+
+    node: Node
+    region: Region
+    algorithm: str
+
+    def __hash__(self) -> int:  # a node is not hashable, its name in the probe network is
+        return hash((self.node.name, self.region, self.algorithm))
+
+
+# Convolutions: height, width, input channels, output channels, kernel, stride, group (0: depthwise).
+_CONVOLUTIONS = (
+    (150, 140, 3, 24, 3, 1, 1), (150, 140, 24, 40, 3, 1, 1), (90, 91, 40, 72, 3, 1, 1), (68, 66, 72, 144, 3, 1, 1),
+    (45, 45, 96, 208, 3, 1, 1), (34, 35, 144, 272, 3, 1, 1), (22, 23, 272, 272, 3, 1, 1), (17, 17, 384, 544, 3, 1, 1),
+    (11, 11, 704, 704, 3, 1, 1), (15, 15, 176, 88, 3, 1, 1), (27, 29, 24, 24, 3, 1, 1), (9, 9, 480, 1040, 3, 1, 1),
+    (150, 140, 24, 40, 1, 1, 1), (90, 91, 40, 72, 1, 1, 1), (68, 66, 72, 144, 1, 1, 1), (45, 45, 208, 96, 1, 1, 1),
+    (34, 35, 144, 272, 1, 1, 1), (22, 23, 272, 816, 1, 1, 1), (17, 17, 544, 272, 1, 1, 1), (11, 11, 704, 1408, 1, 1, 1),
+    (9, 9, 1040, 480, 1, 1, 1), (27, 29, 24, 24, 1, 1, 1), (15, 15, 320, 45, 1, 1, 1),
+    (150, 140, 3, 40, 7, 2, 1), (150, 140, 3, 24, 3, 2, 1), (90, 91, 40, 72, 3, 2, 1), (45, 45, 96, 208, 3, 2, 1),
+    (23, 23, 272, 272, 3, 2, 1), (17, 17, 384, 384, 3, 2, 1), (68, 66, 72, 144, 1, 2, 1), (45, 45, 208, 416, 1, 2, 1),
+    (23, 23, 544, 1040, 1, 2, 1), (100, 102, 3, 24, 9, 1, 1), (45, 45, 24, 48, 5, 1, 1), (22, 23, 72, 72, 5, 1, 1),
+    (34, 35, 48, 48, 7, 1, 1), (45, 45, 96, 96, 3, 1, 4),
+    (150, 140, 24, 24, 3, 1, 0), (90, 91, 40, 40, 3, 1, 0), (68, 66, 72, 72, 3, 1, 0), (45, 45, 144, 144, 3, 1, 0),
+    (34, 35, 272, 272, 3, 1, 0), (22, 23, 384, 384, 3, 1, 0), (11, 11, 704, 704, 3, 1, 0), (150, 140, 24, 24, 3, 2, 0),
+    (90, 91, 72, 72, 3, 2, 0), (45, 45, 144, 144, 3, 2, 0), (23, 23, 272, 272, 3, 2, 0), (45, 45, 96, 96, 5, 1, 0),
+    (22, 23, 272, 272, 5, 1, 0), (12, 12, 544, 544, 3, 2, 0),
+)  # fmt: skip
+_QUICK_CONVOLUTIONS = (
+    (90, 91, 40, 72, 3, 1, 1), (68, 66, 72, 96, 3, 1, 1), (34, 35, 144, 144, 3, 1, 1), (17, 17, 272, 272, 3, 1, 1),
+    (27, 29, 24, 24, 3, 1, 1), (11, 11, 352, 480, 3, 1, 1), (68, 66, 72, 144, 1, 1, 1), (34, 35, 144, 272, 1, 1, 1),
+    (17, 17, 544, 272, 1, 1, 1), (27, 29, 24, 24, 1, 1, 1), (90, 91, 3, 40, 7, 2, 1), (90, 91, 40, 72, 3, 2, 1),
+    (23, 23, 144, 144, 3, 2, 1), (45, 45, 96, 208, 1, 2, 1), (90, 91, 40, 40, 3, 1, 0), (45, 45, 144, 144, 3, 1, 0),
+    (22, 23, 384, 384, 3, 1, 0), (45, 45, 144, 144, 3, 2, 0),
+)  # fmt: skip
+# Transposed convolutions: height, width, input channels, output channels, kernel, stride.
+_TRANSPOSED = ((45, 45, 48, 24, 2, 2), (22, 23, 144, 72, 4, 2), (11, 11, 272, 144, 4, 2), (34, 35, 72, 40, 3, 2))
+# Pools: height, width, channels, kernel (0: the whole map), stride, mode.
+_POOLS = (
+    (150, 140, 24, 2, 2, "max"), (90, 91, 72, 2, 2, "max"), (45, 45, 144, 2, 2, "max"), (22, 23, 272, 2, 2, "max"),
+    (90, 91, 40, 3, 2, "max"), (45, 45, 144, 3, 2, "max"), (22, 23, 144, 3, 1, "average"), (45, 45, 96, 5, 1, "max"),
+    (11, 11, 704, 0, 1, "average"), (17, 17, 272, 0, 1, "average"), (34, 35, 144, 0, 1, "average"),
+)  # fmt: skip
+# Matrix products: rows, depth, columns.
+_PRODUCTS = (
+    (1, 3000, 1500), (1, 9000, 1800), (1, 1100, 900), (1, 500, 90), (1, 5600, 2800), (12, 700, 300), (40, 1300, 450),
+    (1, 280, 1100),
+)  # fmt: skip
+_MAPS = ((1, 24, 150, 140), (1, 72, 68, 66), (1, 144, 34, 35), (1, 544, 17, 17), (1, 48, 11, 11), (1, 40, 270, 270))
+"""Feature maps for element-wise operators, layout changes and pools of memory: 23 KB to 11 MB."""
+
+
+@dataclass
+class _Builder:
+    """Collects operators; inputs are shared by shape, weights are seeded and small."""
+
+    nodes: list[Node] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    inputs: list[str] = field(default_factory=list)
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def input(self, shape: Shape, copy: int = 0) -> str:
+        name = "x" + "x".join(map(str, shape)) + "'" * copy
+        if name not in self.tensors:
+            self.tensors[name] = Tensor(name, shape)
+            self.inputs.append(name)
+        return name
+
+    def constant(self, shape: Shape, fan_in: int = 1) -> str:
+        name = f"w{len(self.constants)}"
+        self.constants[name] = self.random.standard_normal(shape, dtype=np.float32) / np.float32(fan_in**0.5)
+        self.tensors[name] = Tensor(name, shape)
+        return name
+
+    def add(
+        self, op: str, name: str, inputs: tuple[str, ...], shape: Shape, activation: Activation | None = None,
+        **attributes: Attribute,
+    ) -> None:  # fmt: skip
+        self.tensors[name] = Tensor(name, shape)
+        self.nodes.append(Node(name, op, inputs, (name,), attributes, activation))
+
+    def graph(self) -> Graph:
+        return Graph("probes", tuple(self.nodes), self.tensors, self.constants, tuple(self.inputs), ())
+
+
+def _convolution(b: _Builder, h: int, w: int, ic: int, oc: int, kernel: int, stride: int, group: int) -> None:
+    group = group or ic
+    pad = kernel // 2
+    out = tuple((extent + 2 * pad - kernel) // stride + 1 for extent in (h, w))
+    depth = ic // group
+    name = f"conv {h}x{w}x{ic}->{oc} k{kernel} s{stride}" + (f" g{group}" if group > 1 else "")
+    weights = b.constant((oc, depth, kernel, kernel), depth * kernel * kernel)
+    b.add(
+        "conv", name, (b.input((1, ic, h, w)), weights, b.constant((oc,))), (1, oc, *out), Activation("relu"),
+        kernel=(kernel, kernel), stride=(stride, stride), pads=(pad,) * 4, dilation=(1, 1), group=group,
+    )  # fmt: skip
+
+
+def _transposed(b: _Builder, h: int, w: int, ic: int, oc: int, kernel: int, stride: int) -> None:
+    pad = (kernel - stride) // 2
+    out = tuple((extent - 1) * stride + kernel - 2 * pad for extent in (h, w))
+    weights = b.constant((ic, oc, kernel, kernel), ic * kernel * kernel)
+    b.add(
+        "conv_transpose", f"conv_transpose {h}x{w}x{ic}->{oc} k{kernel} s{stride}",
+        (b.input((1, ic, h, w)), weights, b.constant((oc,))), (1, oc, *out), kernel=(kernel, kernel),
+        stride=(stride, stride), pads=(pad,) * 4, dilation=(1, 1), group=1, output_padding=(0, 0),
+    )  # fmt: skip
+
+
+def _pool(b: _Builder, h: int, w: int, channels: int, kernel: int, stride: int, mode: str) -> None:
+    kernels = (kernel, kernel) if kernel else (h, w)
+    pad = kernel // 2 if kernel > 2 else 0
+    out = tuple((extent + 2 * pad - k) // stride + 1 for extent, k in zip((h, w), kernels, strict=True))
+    b.add(
+        "pool", f"pool {mode} {h}x{w}x{channels} k{kernel or 'all'} s{stride}", (b.input((1, channels, h, w)),),
+        (1, channels, *out), mode=mode, kernel=kernels, stride=(stride, stride), pads=(pad,) * 4, dilation=(1, 1),
+        count_include_pad=0,
+    )  # fmt: skip
+
+
+def _product(b: _Builder, rows: int, depth: int, columns: int) -> None:
+    inputs = (b.input((rows, depth)), b.constant((depth, columns), depth), b.constant((columns,)))
+    b.add("gemm", f"gemm {rows}x{depth}->{columns}", inputs, (rows, columns))
+
+
+def _elementwise(b: _Builder, shape: Shape) -> None:
+    x, label = b.input(shape), "x".join(map(str, shape))
+    _, channels, *_ = shape
+    b.add("binary", f"add {label}", (x, b.input(shape, 1)), shape, Activation("relu"), kind="add")
+    b.add("binary", f"scale {label}", (x, b.constant((1, channels, 1, 1))), shape, kind="mul")
+    for kind, params in (("relu", ()), ("leaky_relu", (0.1,)), ("sigmoid", ()), ("hard_swish", ())):
+        b.add("unary", f"{kind} {label}", (x,), shape, kind=kind, params=params)
+    b.add("softmax", f"softmax {label}", (x,), shape, axis=1, last_axis=2)
+    b.add("reduce_mean", f"mean {label}", (x,), (1, channels, 1, 1), axes=(2, 3), keepdims=1)
+
+
+def _layout(b: _Builder, shape: Shape) -> None:
+    x, label = b.input(shape), "x".join(map(str, shape))
+    n, channels, h, w = shape
+    b.add("concat", f"concat {label}", (x, b.input(shape, 1)), (n, 2 * channels, h, w), axis=1)
+    b.add("reshape", f"flatten {label}", (x,), (n, channels * h * w))
+    b.add("transpose", f"transpose {label}", (x,), (n, h, w, channels), perm=(0, 2, 3, 1))
+    b.add(
+        "pad", f"pad {label}", (x,), (n, channels, h + 3, w + 4), begin=(0, 0, 1, 2), end=(0, 0, 2, 2), mode="constant",
+        value=0.0,
+    )  # fmt: skip
+    b.add("slice", f"slice {label}", (x,), (n, channels // 2, h - 1, w), starts=(0, channels // 2, 1, 0), steps=(1,) * 4)
+    if h * w * channels > 1_000_000:
+        return
+    for mode, coordinate in (("nearest", "asymmetric"), ("linear", "half_pixel")):
+        b.add(
+            "resize", f"resize {mode} {label}", (x,), (n, channels, 2 * h, 2 * w), mode=mode,
+            scales=(1.0, 1.0, 2.0, 2.0), coordinate=coordinate, rounding="floor",
+        )  # fmt: skip
+
+
+def _fallback(b: _Builder, shape: Shape) -> None:
+    x, name = b.input(shape), "fallback erf " + "x".join(map(str, shape))
+    b.add("onnx", name, (x,), shape, model=single_node_model("Erf", x, name, shape))
+
+
+def probe_graph(quick: bool = False) -> Graph:
+    """The probe network: all of it, or fewer and smaller operators of every family."""
+    b = _Builder()
+    for convolution in _QUICK_CONVOLUTIONS if quick else _CONVOLUTIONS:
+        _convolution(b, *convolution)
+    for transposed in _TRANSPOSED[1:] if quick else _TRANSPOSED:
+        _transposed(b, *transposed)
+    for pool in _POOLS[1::2] if quick else _POOLS:
+        _pool(b, *pool)
+    for product in _PRODUCTS[2:] if quick else _PRODUCTS:
+        _product(b, *product)
+    for shape in _MAPS[1:4] if quick else _MAPS:
+        _elementwise(b, shape)
+        _layout(b, shape)
+        _fallback(b, shape)
+    return b.graph()
+
+
+def probes(graph: Graph, host: bool) -> Iterator[Probe]:
+    """What to time of each operator: all of it by every kernel variant, and parts by height and by output channel.
+
+    Which part depends on the operator's place in the list, so that shares and offsets vary.
+
+    Args:
+        host: for the processor that also runs the fallback.
+    """
+    for index, node in enumerate(graph.nodes):
+        spec = REGISTRY[node]
+        if spec.host_only and not host:
+            continue
+        whole = Region.full(graph.tensors[node.output].shape)
+        dimensions = spec.dimensions(graph, node)
+        parts = [whole]
+        for position, (dimension, step) in enumerate(((Dimension.HEIGHT, 2), (Dimension.OUTPUT_CHANNEL, 32))):
+            if dimension in dimensions and (node.op in ("conv", "gemm") or (index + position) % 3 == 0):
+                share = (0.3, 0.65, 0.45)[(index + position) % 3]
+                parts.append(_part(whole, dimensions[dimension], share, step, index % 2 == 1))
+        for algorithm in spec.algorithms(graph, node):
+            for part in dict.fromkeys(parts):
+                yield Probe(node, part, algorithm)
+
+
+def _part(whole: Region, axis: int, share: float, step: int, from_end: bool) -> Region:
+    """A share of the box along an axis, in whole steps where there is room for that, from either end."""
+    extent = whole.shape[axis]
+    size = min(extent, max(1, round(share * extent / step) * step))
+    return whole.along(axis, extent - size, extent) if from_end else whole.along(axis, 0, size)

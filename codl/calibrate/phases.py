@@ -1,0 +1,85 @@
+"""Which probes run when: each processor alone, both together, and turns between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Series
+
+import numpy as np
+
+from codl.calibrate.network import Probe, probes
+from codl.calibrate.sequence import TOGETHER, TURNS, Sequence, SequenceBuilder, interleave
+from codl.graph import Graph
+from codl.real.devices import Assignment
+
+_TURNS = 24
+_TOGETHER = 48
+"""Most probes that run on every processor at once."""
+_REFERENCE_EVERY = 12
+_COPIES = 2
+
+
+def reference_probe(graph: Graph) -> Probe:
+    """The kernel whose repetitions tell how noisy the machine is: a convolution of middling size."""
+    return next(probe for probe in probes(graph, host=False) if probe.node.name.startswith("conv 34x35x144"))
+
+
+def alone(lane: str) -> str:
+    """The phase in which a processor works alone."""
+    return f"{lane}-alone"
+
+
+def build_sequence(graph: Graph, devices: Assignment, lanes: tuple[str, ...]) -> Sequence:
+    """Everything that one round runs, in an order that is random but always the same.
+
+    Args:
+        lanes: the GPU's and the CPU's, the GPU's first.
+    """
+    builder = SequenceBuilder(graph, lanes, devices.shared_memory)
+    reference = reference_probe(graph)
+    random = np.random.default_rng(7)
+    for lane in lanes:
+        mine = list(probes(graph, host=lane == lanes[-1]))
+        mixed = [mine[index] for index in random.permutation(len(mine))]
+        for probe in interleave(mixed, reference, _REFERENCE_EVERY):
+            builder.kernel(lane, alone(lane), probe)
+        builder.barrier()
+    if devices.shared_memory:
+        common = list(probes(graph, host=False))
+        chosen = [common[index] for index in random.permutation(len(common))[:_TOGETHER]]
+        _together(builder, lanes, chosen)
+        builder.barrier()
+    _turns(builder, lanes, [reference, *_short(graph)])
+    if not devices.shared_memory:
+        _copies(builder, lanes, graph)
+    return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies))
+
+
+def _together(builder: SequenceBuilder, lanes: tuple[str, ...], chosen: Series[Probe]) -> None:
+    """The same probes on every lane, each lane from another place in the list on."""
+    for position in range(len(chosen)):
+        for index, lane in enumerate(lanes):
+            shift = index * len(chosen) // len(lanes)
+            builder.kernel(lane, TOGETHER, chosen[(position + shift) % len(chosen)])
+
+
+def _short(graph: Graph) -> list[Probe]:
+    """Kernels that take little time, as the small operators of a network do."""
+    return [probe for probe in probes(graph, host=False) if probe.node.op == "pool"][:2]
+
+
+def _turns(builder: SequenceBuilder, lanes: tuple[str, ...], kernels: Series[Probe]) -> None:
+    """Kernels of one lane after another, each waiting for the one before it."""
+    last = ""
+    for turn in range(_TURNS):
+        lane = lanes[turn % len(lanes)]
+        last = builder.kernel(lane, TURNS, kernels[turn // len(lanes) % len(kernels)], after=last)
+
+
+def _copies(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph) -> None:
+    """Inputs of all sizes from memory to memory, in both directions."""
+    values = sorted(graph.inputs, key=lambda name: graph.tensors[name].nbytes)[::2]
+    for _ in range(_COPIES):
+        for source, target in (lanes, lanes[::-1]):
+            for value in values:
+                builder.copy(target, source, value)
+            builder.barrier()

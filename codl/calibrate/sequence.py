@@ -1,0 +1,172 @@
+"""What calibration executes: task graphs of probes, in the same language as a plan's, for the same executor.
+
+A `Sequence` has phases. In a phase of one lane its kernels run back to back, alone on the machine; in a phase of both
+they run beside each other; in a phase of turns each waits for the other lane's. Between phases everybody waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from codl.calibrate.network import Probe
+from codl.graph import Graph, Node
+from codl.ops import REGISTRY
+from codl.region import Region
+from codl.tasks import HOST_LANE, SHARED, Access, Buffer, Task, TaskGraph, TaskKind
+
+
+TOGETHER = "both"
+"""The phase in which every lane works."""
+TURNS = "turn"
+"""The phase in which each kernel waits for another lane's; its waits are measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A task whose duration is wanted: what it does, on which lane, and in which phase."""
+
+    task: str
+    lane: str
+    phase: str
+    probe: Probe
+
+
+@dataclass
+class SequenceBuilder:
+    """Builds one task graph out of probes.
+
+    Args:
+        graph: the probe network.
+        lanes: the processors.
+        shared: all of them work in one memory.
+    """
+
+    graph: Graph
+    lanes: tuple[str, ...]
+    shared: bool
+    tasks: list[Task] = field(default_factory=list)
+    timed: list[Timed] = field(default_factory=list)
+    copies: list[tuple[str, int]] = field(default_factory=list)
+    """Copy tasks, with the bytes that each moves."""
+    _buffers: dict[str, Buffer] = field(default_factory=dict)
+    _inputs: dict[str, list[str]] = field(default_factory=dict)
+    _last: dict[str, str] = field(default_factory=dict)
+    _count: int = 0
+
+    def kernel(self, lane: str, phase: str, probe: Probe, after: str = "") -> str:
+        """Append a probe to a lane. `after`: a task of another lane that it waits for first."""
+        chain = f"{phase}{self._count:04d}"
+        self._count += 1
+        node = probe.node
+        if after:
+            self._wait(chain, lane, after)
+        boxes = REGISTRY[node].input_regions(self.graph, node, probe.region)
+        variable = [tensor.name for _, tensor in self.graph.variable_inputs(node)]
+        reads = tuple(Access(self._input(value, lane), box) for value, box in zip(variable, boxes, strict=True))
+        enqueue = self._enqueue(chain, node.name, lane)
+        task = Task(
+            f"{chain}/{node.name}/kernel@{lane}", TaskKind.KERNEL, lane, node.name, chain, (enqueue,), reads,
+            (Access(self._output(node, lane), probe.region),), probe.algorithm,
+        )  # fmt: skip
+        self._append(task)
+        self.timed.append(Timed(task.id, lane, phase, probe))
+        return task.id
+
+    def copy(self, lane: str, source: str, value: str) -> None:
+        """Append a copy of a whole input from another lane's memory to a lane's."""
+        chain = f"copy{self._count:04d}"
+        self._count += 1
+        whole = Region.full(self.graph.tensors[value].shape)
+        self._wait(chain, lane, self._last[source])
+        enqueue = self._enqueue(chain, value, lane)
+        nbytes = self.graph.tensors[value].nbytes
+        task = Task(
+            f"{chain}/{value}/copy@{lane}", TaskKind.COPY, lane, value, chain, (enqueue,),
+            (Access(self._input(value, source), whole),), (Access(self._input(value, lane), whole),), nbytes=nbytes,
+            source=source, why="calibration",
+        )  # fmt: skip
+        self._append(task)
+        self.copies.append((task.id, nbytes))
+
+    def barrier(self) -> None:
+        """Nothing that follows starts before everything so far has ended."""
+        chain = f"barrier{self._count:04d}"
+        self._count += 1
+        first, *others = self.lanes
+        ends = dict(self._last)
+        for lane in others:
+            if lane in ends:
+                self._wait(chain, first, ends[lane])
+        for lane in others:
+            if first in self._last:
+                self._wait(chain, lane, self._last[first])
+
+    def build(self) -> TaskGraph:
+        """The task graph, closed by a wait of the host for every lane."""
+        ends = tuple(self._last.values())
+        self._append(Task("end/wait@host", TaskKind.SYNC, HOST_LANE, "", "end", ends, source=self.lanes[0], why="the end"))
+        tasks = TaskGraph(
+            model=self.graph.digest, plan="calibration", hardware="calibration", lanes=(HOST_LANE, *self.lanes),
+            buffers=self._buffers, tasks=tuple(self.tasks),
+            inputs={name: tuple(buffers) for name, buffers in self._inputs.items()}, outputs={},
+            data_types=dict.fromkeys(self.lanes, "buffer"),
+        )  # fmt: skip
+        tasks.check(self.graph)
+        return tasks
+
+    def _append(self, task: Task) -> None:
+        self.tasks.append(task)
+        if task.lane != HOST_LANE:
+            self._last[task.lane] = task.id
+
+    def _enqueue(self, chain: str, op: str, lane: str) -> str:
+        task = Task(f"{chain}/{op}/enqueue@{lane}", TaskKind.ENQUEUE, HOST_LANE, op, chain, source=lane)
+        self._append(task)
+        return task.id
+
+    def _wait(self, chain: str, lane: str, after: str) -> None:
+        source = after.rpartition("@")[2]
+        suffix = f"-{source}" if any(task.id == f"{chain}/sync@{lane}" for task in self.tasks[-4:]) else ""
+        self._append(
+            Task(
+                f"{chain}/sync{suffix}@{lane}", TaskKind.SYNC, lane, "", chain, (after,), source=source,
+                why="calibration takes turns",
+            )  # fmt: skip
+        )
+
+    def _input(self, value: str, lane: str) -> str:
+        name = value if self.shared else f"{value}@{lane}"
+        if name not in self._buffers:
+            self._store(name, value, SHARED if self.shared else lane)
+            self._inputs.setdefault(value, []).append(name)
+        return name
+
+    def _output(self, node: Node, lane: str) -> str:
+        name = f"{node.output}@{lane}"
+        if name not in self._buffers:
+            self._store(name, node.output, lane)
+        return name
+
+    def _store(self, name: str, value: str, space: str) -> None:
+        tensor = self.graph.tensors[value]
+        self._buffers[name] = Buffer(name, value, Region.full(tensor.shape), space, tensor.nbytes)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A built sequence and what is to be read out of its trace."""
+
+    tasks: TaskGraph
+    timed: tuple[Timed, ...]
+    copies: Mapping[str, int]
+
+
+def interleave(probes: Iterable[Probe], reference: Probe, every: int) -> list[Probe]:
+    """The probes with the reference before the first and after every few of them."""
+    mixed = [reference]
+    for index, probe in enumerate(probes, start=1):
+        mixed.append(probe)
+        if index % every == 0:
+            mixed.append(reference)
+    return mixed
