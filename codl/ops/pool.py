@@ -51,7 +51,7 @@ class Pool(OpSpec):
             dilation_h=window.dilation[0],
             dilation_w=window.dilation[1],
             groups=channels,
-            flops=float(out.size * window.taps),
+            flops=1.0 * out.size * window.taps,
             input_bytes=read.size * FLOAT,
             output_bytes=out.size * FLOAT,
         )
