@@ -1,0 +1,81 @@
+"""Convolution kernels: chosen shapes that the random ones may miss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from codl.graph import Activation
+from codl.ops import REGISTRY
+from codl.ops.activation import CODES, define
+from codl.region import Region
+from tests.heavy_reference import conv, reference, relative_error
+from tests.kernel_runner import run_node
+
+PARAMS = {"leaky_relu": (0.1,), "clip": (-0.5, 0.7), "hard_sigmoid": (0.3, 0.4)}
+
+
+def check(case: dict[str, Any], cpu: bool = True, out: Region | None = None, tolerance: float = 1e-5) -> None:
+    """Every algorithm of a convolution against ONNX Runtime."""
+    rng = np.random.default_rng(1)
+    graph, node = conv(rng, **case)
+    x = rng.standard_normal(case["shape"]).astype(np.float32)
+    expected = reference(graph, node, x)
+    assert expected.std() > 0.05
+    out = out or Region.full(expected.shape)
+    box = expected[tuple(slice(lo, hi) for lo, hi in out.ranges)]
+    for algorithm in REGISTRY[node].algorithms(graph, node):
+        got = run_node(graph, node, {"x": x}, out, algorithm, cpu=cpu)
+        allowed = REGISTRY[node].tolerance if "winograd" in algorithm else tolerance
+        assert relative_error(got, box, float(np.abs(expected).max())) < allowed, algorithm
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CODES if kind])
+def test_activation(kind: str) -> None:
+    activation = Activation(kind, PARAMS.get(kind, ()))
+    check({"shape": (1, 8, 5, 7), "channels": 20, "kernel": (1, 1), "pads": (0,) * 4, "activation": activation})
+
+
+def test_unknown_activation() -> None:
+    with pytest.raises(Exception, match="unknown activation 'swish2'"):
+        define(Activation("swish2"))
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "first layer": {"shape": (1, 3, 23, 19), "channels": 32, "kernel": (7, 7), "stride": (2, 2), "pads": (3,) * 4},
+    "deep": {"shape": (1, 300, 5, 7), "channels": 70, "pads": (0, 1, 2, 0), "stride": (2, 1)},
+    "wide": {"shape": (1, 8, 3, 90), "channels": 160},
+    "pointwise with stride and padding": {
+        "shape": (2, 16, 9, 9), "channels": 24, "kernel": (1, 1), "pads": (1, 0, 0, 2), "stride": (2, 2), "bias": False,
+    },
+    "vector": {"shape": (1, 40, 1, 1), "channels": 50, "kernel": (1, 1), "pads": (0,) * 4},
+    "groups": {"shape": (2, 12, 9, 9), "channels": 24, "group": 4, "dilation": (2, 2), "pads": (2,) * 4},
+    "more padding than map": {"shape": (1, 4, 2, 2), "channels": 4, "kernel": (3, 3), "pads": (4, 3, 4, 3)},
+    "depthwise": {
+        "shape": (2, 37, 12, 7), "channels": 37, "group": 37, "kernel": (5, 3), "stride": (2, 1), "pads": (2, 1, 0, 2),
+    },
+    "depthwise, few channels": {"shape": (1, 5, 12, 7), "channels": 5, "group": 5, "dilation": (1, 2)},
+    "depthwise with multiplier": {"shape": (1, 6, 5, 7), "channels": 12, "group": 6},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cpu", [True, False], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_shape(name: str, cpu: bool) -> None:
+    check(SHAPES[name] | {"activation": Activation("relu")}, cpu)
+
+
+def test_channel_range_that_cuts_groups() -> None:
+    case = SHAPES["groups"] | {"activation": Activation("relu")}
+    check(case, out=Region(((0, 2), (2, 21), (0, 9), (1, 8))))
+
+
+def test_nothing_to_compute() -> None:
+    graph, node = conv(np.random.default_rng(0), (1, 4, 6, 6), 8)
+    empty = Region(((0, 1), (0, 8), (3, 3), (0, 6)))
+    spec = REGISTRY[node]
+    assert spec.input_regions(graph, node, empty)[0].empty
+    assert spec.work(graph, node, empty).flops == 0
+    assert run_node(graph, node, {"x": np.zeros((1, 4, 6, 6), np.float32)}, empty).size == 0
