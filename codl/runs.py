@@ -22,7 +22,7 @@ from codl.plan.ideal import ideal_ms
 from codl.plan.lower import lower
 from codl.plan.model import Plan, Reference
 from codl.plan.planners import make_plan
-from codl.plan.published import from_published
+from codl.region import Region
 from codl.sim import SimulationResult, simulate
 from codl.sim.metrics import compute_ns, sharing_ns
 from codl.tasks import TaskGraph
@@ -97,6 +97,8 @@ class Workspace:
 
     def follow(self, model: str, published: Path) -> Prepared:
         """The plan whose decisions a file in the authors' format holds."""
+        from codl.plan.published import from_published
+
         graph = self.graph(model)
         plan = from_published(published, graph, self.hardware, CostModel(self.hardware, graph))
         return self._prepared(model, graph, plan)
@@ -145,11 +147,15 @@ def _with_data_type(plan: Plan, data_type: str, graph: Graph, hardware: Hardware
     cost = CostModel(hardware, graph, {name: use.data_type for name, use in processors.items()})
     algorithms = {
         operator: {
-            name: cost.algorithm(graph.by_name[operator], cost.whole(graph.by_name[operator]), name) for name in chosen
+            name: cost.algorithm(graph.by_name[operator], _whole(graph, operator), name) for name in chosen
         }
         for operator, chosen in plan.algorithms.items()
     }
     return plan.model_copy(update={"processors": processors, "algorithms": algorithms})
+
+
+def _whole(graph: Graph, operator: str) -> Region:
+    return Region.full(graph.tensors[graph.by_name[operator].output].shape)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -251,7 +257,7 @@ def check_outputs(run: Prepared, inputs: Mapping[str, np.ndarray], outputs: Mapp
     from codl.real.reference import max_relative_error, run_onnxruntime
 
     reference = run_onnxruntime(models.original(run.model), inputs)
-    return max(max_relative_error(outputs[name], reference[name]) for name in reference)
+    return max_relative_error(outputs, reference)
 
 
 def require_agreement(model: str, error: float) -> None:
