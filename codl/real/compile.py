@@ -18,7 +18,7 @@ from codl.real.memory import Allocation, Memory
 from codl.real.moves import Enqueue, Piece, copy, in_order
 from codl.real.opencl import opencl, usable_cores
 from codl.real.steps import HOST, Issue, Place, Schedule, Waits
-from codl.tasks import HOST_LANE, SHARED, Task, TaskGraph, TaskKind
+from codl.tasks import COMMANDS, HOST_LANE, SHARED, Task, TaskGraph, TaskKind
 
 
 class Compiler:
@@ -54,20 +54,25 @@ class Compiler:
             self.maps = Maps(lanes.transfer[root], self.storage)
             self.premapped = self._map_plan.before
         self.schedule = Schedule()
-        for task in tasks.tasks:
-            self._add(task)
-        self.schedule.close(self._marker)
+        last = {task.lane: index for index, task in enumerate(tasks.tasks) if task.kind in COMMANDS}
+        for index, task in enumerate(tasks.tasks):
+            self._add(task, more=index < last.get(task.lane, -1))
+        self.schedule.close()
 
     def _memory(self, space: str) -> Memory:
         return self.lanes.shared_memory() if space == SHARED else self.lanes.by_name[space].memory
 
     # -- tasks to steps ----------------------------------------------------------------------------------------------
 
-    def _add(self, task: Task) -> None:
+    def _add(self, task: Task, more: bool) -> None:
+        """`more`: the task's lane has another command after it."""
         if task.kind is TaskKind.ENQUEUE:
             return
         if task.kind is TaskKind.SYNC:
-            self.schedule.sync(task, task.lane == HOST_LANE, _host_wait)
+            if task.lane == HOST_LANE:
+                self.schedule.host_wait(task, _host_wait)
+            else:
+                self.schedule.sync(task, None if more else self._marker(task.lane))
             return
         enqueue = next(d for d in task.deps if self.tasks.by_id[d].kind is TaskKind.ENQUEUE)
         place, issue = self._command(task, self.lanes.by_name[task.lane])

@@ -134,15 +134,52 @@ class Command:
     held: tuple[cl.MemoryObject, ...]
 
 
+_SIMD_PROBE = """
+__kernel void simd_width(__global int *width) {
+#if defined(__AVX512F__)
+    *width = 16;
+#elif defined(__AVX__)
+    *width = 8;
+#elif defined(__SSE2__) || defined(__ARM_NEON)
+    *width = 4;
+#else
+    *width = 0;
+#endif
+}
+"""
+
+
+@cache
+def _compiled_simd_width(device: cl.Device) -> int:
+    """Floats in a register of the instruction set that a CPU device's compiler emits; 0 if it does not say.
+
+    Neither the processor nor the device's preferred width tells: an older compiler may not know the processor.
+    """
+    ocl = opencl()
+    context = ocl.Context([device])
+    queue = ocl.CommandQueue(context)
+    width = np.zeros(1, np.int32)
+    try:
+        buffer = ocl.Buffer(context, ocl.mem_flags.READ_WRITE, width.nbytes)
+        kernel = ocl.Kernel(ocl.Program(context, _SIMD_PROBE).build(), "simd_width")
+        kernel.set_args(buffer)
+        ocl.enqueue_nd_range_kernel(queue, kernel, (1,), (1,))
+        ocl.enqueue_copy(queue, width, buffer)
+    except ocl.Error:
+        return 0
+    return int(width[0])
+
+
 def traits(device: cl.Device) -> DeviceTraits:
     """What kernel variants may know of a device."""
     ocl = opencl()
+    cpu = bool(device.type & ocl.device_type.CPU)
     return DeviceTraits(
-        cpu=bool(device.type & ocl.device_type.CPU),
+        cpu=cpu,
         compute_units=device.max_compute_units,
         max_work_group_size=device.max_work_group_size,
         local_memory_bytes=device.local_mem_size,
-        simd_width=max(1, device.preferred_vector_width_float),
+        simd_width=(_compiled_simd_width(device) if cpu else 0) or max(1, device.preferred_vector_width_float),
     )
 
 

@@ -77,20 +77,22 @@ class Schedule:
         step = self._append(task, enqueue, task.lane, place, issue, deps)
         self._of_task[task.id] = (step,)
 
-    def sync(self, task: Task, host: bool, issue: Issue) -> None:
-        """Add a SYNC: on the host lane a step, on another lane a wait of the lane's next command."""
-        deps = self._steps(task.deps)
-        if host:
-            self._of_task[task.id] = (self._append(task, "", task.lane, HOST, issue, deps),)
-            return
-        self._syncs.setdefault(task.lane, []).append((task, deps))
-        self._of_task[task.id] = tuple(dict.fromkeys((*deps, *self._lane_end(task.lane))))
+    def host_wait(self, task: Task, issue: Issue) -> None:
+        """Add a SYNC of the host lane."""
+        self._of_task[task.id] = (self._append(task, "", task.lane, HOST, issue, self._steps(task.deps)),)
 
-    def close(self, marker: Callable[[str], tuple[Place, Issue]]) -> None:
-        """End every lane's last SYNC with a marker, and decide which queues are flushed when."""
-        for lane in [lane for lane, pending in self._syncs.items() if pending]:
-            place, issue = marker(lane)
-            self._append(None, "", lane, place, issue, ())
+    def sync(self, task: Task, marker: tuple[Place, Issue] | None) -> None:
+        """Add a SYNC of another lane: its waits become those of the lane's next command, or of `marker` if the lane
+        has no further command."""
+        deps = self._steps(task.deps)
+        self._syncs.setdefault(task.lane, []).append((task, deps))
+        if marker is None:
+            self._of_task[task.id] = tuple(dict.fromkeys((*deps, *self._lane_end(task.lane))))
+        else:
+            self._of_task[task.id] = (self._append(None, "", task.lane, *marker, ()),)
+
+    def close(self) -> None:
+        """Decide after which steps a queue is flushed: those that another queue or the host waits for."""
         for index, step in enumerate(self.steps):
             for other in (*step.waits, *step.host_waits):
                 self.steps[other].flush = self.steps[other].place.queue is not None
