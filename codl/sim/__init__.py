@@ -1,5 +1,6 @@
 """The simulator: interprets a task graph on a model of the machine, and never runs anything."""
 
+from codl.sim.replay import replay
 from codl.sim.simulator import Cost, SimulationResult, simulate
 
-__all__ = ["Cost", "SimulationResult", "simulate"]
+__all__ = ["Cost", "SimulationResult", "replay", "simulate"]

@@ -15,6 +15,7 @@ from codl.sim.interpreter import Load, Record, Times, run
 from codl.sim.lanes import Order
 from codl.sim.memory import peak_tensor_bytes, weight_bytes
 from codl.sim.metrics import compute_ns, dropped_repeats, power_steps, sharing_ns, summed_ns
+from codl.sim.replay import SEPARATOR
 from codl.tasks import Task, TaskGraph, TaskKind
 from codl.trace import Scalar, Span, Trace
 
@@ -77,7 +78,7 @@ class SimulationResult:
 
 def simulate(
     tasks: TaskGraph, cost: Cost, hardware: Hardware, *, durations: Mapping[str, int] | None = None,
-    requests: int = 1, jitter: float = 0.0, seed: int = 0,
+    requests: int = 1, jitter: float = 0.0, seed: int = 0, environment: Mapping[str, Scalar] | None = None,
 ) -> SimulationResult:  # fmt: skip
     """Interpret a task graph on a machine.
 
@@ -87,6 +88,7 @@ def simulate(
         requests: inferences, one after another: each is enqueued when the one before has ended.
         jitter: relative standard deviation of every duration from inference to inference (log-normal, mean 1).
         seed: of the jitter; the same seed gives the same trace, byte by byte.
+        environment: what else the trace should carry, such as the names of `model` and `planner`.
 
     Raises:
         InputError: `requests` is not positive, `jitter` is negative, or `durations` names an unknown task or holds a
@@ -98,7 +100,8 @@ def simulate(
     alone = _Alone.of(tasks, cost, hardware, durations or {})
     capacity = hardware.memory.bandwidth * 1e-9
     record = run(order, alone.load, capacity, requests, _jittered(alone.durations, jitter, seed))
-    return _result(tasks, cost, hardware, order, alone, record, {"requests": requests, "jitter": jitter, "seed": seed})
+    made = {"requests": requests, "jitter": jitter, "seed": seed, **(environment or {})}
+    return _result(tasks, cost, hardware, order, alone, record, made)
 
 
 def _check(tasks: TaskGraph, durations: Mapping[str, int] | None, requests: int, jitter: float) -> None:
@@ -235,6 +238,8 @@ def _spans(tasks: TaskGraph, order: Order, alone: _Alone, times: Times) -> tuple
             args["why"] = task.why
         if last >= 0:
             args["after"] = tasks.tasks[last].id
+        if task.deps:
+            args["deps"] = SEPARATOR.join(task.deps)
         if alone.load.nbytes[index]:
             args["bytes"] = alone.load.nbytes[index]
         if end - start != alone.durations[index]:
