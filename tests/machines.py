@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from codl.graph import Graph
+from codl.graph import Graph, Node
 from codl.hardware.schema import Hardware
+from codl.ops import REGISTRY, Work
+from codl.region import Region
 from codl.tasks import HOST_LANE, Task, TaskGraph, TaskKind
 
 NOTHING = Graph("nothing", (), {}, {}, (), ())
@@ -52,6 +54,9 @@ class Prices:
 
     def task(self, task: Task) -> Price:
         return self.prices.get(task.id, Price(0))
+
+    def work(self, node: Node, out: Region) -> Work:
+        return REGISTRY[node].work(self.graph, node, out)
 
 
 def task_graph(*tasks: Task) -> TaskGraph:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from codl.graph import Graph
-from codl.ops import REGISTRY
+from codl.graph import Graph, Node
+from codl.ops import Work
+from codl.region import Region
 from codl.tasks import TaskGraph, TaskKind
 
 
@@ -40,11 +41,15 @@ def peak_tensor_bytes(tasks: TaskGraph, starts: Sequence[int], ends: Sequence[in
     return peak
 
 
-def weight_bytes(tasks: TaskGraph, graph: Graph) -> int:
+def weight_bytes(tasks: TaskGraph, graph: Graph, work: Callable[[Node, Region], Work]) -> int:
     """Weights packed for each processor that uses them: a height split needs all of them twice, a channel split each
-    part once."""
+    part once.
+
+    Args:
+        work: the work of a region of an operator.
+    """
     total = 0
-    seen: set[tuple[str, str, object]] = set()
+    seen: set[tuple[str, str, Region]] = set()
     for task in tasks.tasks:
         if task.kind is not TaskKind.KERNEL or not task.writes:
             continue
@@ -52,6 +57,5 @@ def weight_bytes(tasks: TaskGraph, graph: Graph) -> int:
         key = (task.lane, task.op, region)
         if key not in seen:
             seen.add(key)
-            node = graph.by_name[task.op]
-            total += REGISTRY[node].work(graph, node, region).weight_bytes
+            total += work(graph.by_name[task.op], region).weight_bytes
     return total

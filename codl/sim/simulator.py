@@ -9,8 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from codl.errors import InputError
-from codl.graph import Graph
+from codl.graph import Graph, Node
 from codl.hardware.schema import Hardware
+from codl.ops import Work
+from codl.region import Region
 from codl.sim.interpreter import Load, Record, Times, run
 from codl.sim.lanes import Order
 from codl.sim.memory import peak_tensor_bytes, weight_bytes
@@ -40,6 +42,7 @@ class Cost(Protocol):
     @property
     def graph(self) -> Graph: ...
     def task(self, task: Task) -> TaskCost: ...
+    def work(self, node: Node, out: Region) -> Work: ...
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def _result(
     )
     latency = round(record.makespan_ns / len(record.latencies_ns))
     energy = hardware.power.idle * latency * 1e-9 + sum(joules.values())
-    weights = weight_bytes(tasks, cost.graph)
+    weights = weight_bytes(tasks, cost.graph, cost.work)
     makespan = max(trace.makespan_ns, 1)
     return SimulationResult(
         trace=trace,

@@ -203,9 +203,10 @@ def test_weights_are_packed_for_every_processor_that_uses_them():
     whole = sum(array.nbytes for array in graph.constants.values())
     (fc,) = (node for node in graph.nodes if node.op == "gemm")
     in_fc = sum(graph.constants[name].nbytes for name in fc.inputs[1:])
-    one = weight_bytes(lower(graph, placed(graph, "cpu")), graph)
-    by_height = weight_bytes(lower(graph, split(graph, Dimension.HEIGHT)), graph)
-    by_channel = weight_bytes(lower(graph, split(graph, Dimension.OUTPUT_CHANNEL)), graph)
+    work = Prices({}, graph).work
+    one = weight_bytes(lower(graph, placed(graph, "cpu")), graph, work)
+    by_height = weight_bytes(lower(graph, split(graph, Dimension.HEIGHT)), graph, work)
+    by_channel = weight_bytes(lower(graph, split(graph, Dimension.OUTPUT_CHANNEL)), graph, work)
     assert one == whole
     assert by_height == 2 * (whole - in_fc) + in_fc  # a fully connected layer has no height
     assert by_channel == whole
