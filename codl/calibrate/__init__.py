@@ -18,7 +18,7 @@ from codl.real.devices import Assignment, choose, open_device
 from codl.real.devices import fingerprint as machine
 from codl.real.launcher import traits
 
-__all__ = ["NOISE_LIMIT", "Progress", "TooNoisy", "cache", "calibrate", "fingerprint", "load_or_calibrate"]
+__all__ = ["NOISE_LIMIT", "Progress", "TooNoisyError", "cache", "calibrate", "fingerprint", "load_or_calibrate"]
 
 REVISION = 1
 """Of the method: descriptions made by an older one are not used."""
@@ -47,7 +47,7 @@ class Silent:
         pass
 
 
-class TooNoisy(InputError):
+class TooNoisyError(InputError):
     """The machine was too busy with something else for its times to mean anything."""
 
 
@@ -64,7 +64,7 @@ def calibrate(
         noise_limit: refuse above this noise (see `NOISE_LIMIT`).
 
     Raises:
-        TooNoisy: the reference kernel's times spread by more than `noise_limit`.
+        TooNoisyError: the reference kernel's times spread by more than `noise_limit`.
         DeviceError: a device failed or a kernel does not build.
     """
     told = report or Silent()
@@ -80,13 +80,14 @@ def calibrate(
     found = assignment.for_lanes(_LANES)
     device_traits = {lane: traits(open_device(device.id)) for lane, device in found.items()}
     results = Results(graph, program, samples, assignment, device_traits)
-    for lane in _LANES:
+    for lane, device in found.items():
         if not results.noise(lane) <= noise_limit:
-            raise TooNoisy(
-                f"the machine is too noisy to be described: the same kernel's times on {lane} ({found[lane].id}) spread by "
+            raise TooNoisyError(
+                f"the machine is too noisy to be described: the same kernel's times on {lane} ({device.id}) spread by "
                 f"{results.noise(lane):.0%} (allowed: {noise_limit:.0%}); stop other work on it and calibrate again"
             )
-    return describe(results, name, fingerprint(assignment), datetime.datetime.now(datetime.UTC).date().isoformat())
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return describe(results, name, fingerprint(assignment), today)
 
 
 def fingerprint(assignment: Assignment) -> str:
@@ -120,7 +121,7 @@ def load_or_calibrate(cpu: str | None = None, gpu: str | None = None, report: Pr
     that cannot be read (from an older version) is made anew.
 
     Raises:
-        TooNoisy, DeviceError: see `calibrate`.
+        TooNoisyError, DeviceError: see `calibrate`.
     """
     assignment = choose(cpu, gpu)
     path = host_path(fingerprint(assignment))

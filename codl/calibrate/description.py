@@ -13,12 +13,13 @@ from scipy.optimize import nnls
 
 from codl.calibrate.fit import Fitted, Timing, fit_library
 from codl.calibrate.measure import Samples, noise
+from codl.calibrate.network import Probe, is_producer
 from codl.calibrate.phases import alone, reference_probe
-from codl.calibrate.sequence import TOGETHER, Timed
+from codl.calibrate.sequence import TOGETHER
 from codl.calibrate.sequence import Sequence as Program
 from codl.cost.features import traffic
 from codl.graph import Graph
-from codl.hardware import Calibration, Cluster, Hardware, Kernel, Library, Linear, Memory, Power, Processor, Sharing
+from codl.hardware import Calibration, Cluster, Hardware, Kernel, Library, Linear, Processor, Sharing
 from codl.ops import REGISTRY
 from codl.ops.launch import DeviceTraits
 from codl.ops.spec import Work
@@ -56,19 +57,18 @@ class Results:
     def device(self, lane: str) -> DeviceInfo:
         return self.devices.for_lanes([lane])[lane]
 
-    def work(self, timed: Timed) -> Work:
-        probe = timed.probe
+    def work(self, probe: Probe) -> Work:
         return REGISTRY[probe.node].work(self.graph, probe.node, probe.region)
 
     def timings(self, lane: str) -> list[Timing]:
         """What a processor took alone; the reference kernel, which ran many times, once."""
-        times: dict[Any, list[float]] = {}
+        times: dict[Probe, list[float]] = {}
         for timed in self.program.timed:
             if timed.phase == alone(lane):
                 times.setdefault(timed.probe, []).append(self.samples.median_ns(timed.task) * NS)
         return [
-            Timing(REGISTRY[p.node].work(self.graph, p.node, p.region), p.algorithm, p.node.name, float(np.median(seconds)))
-            for p, seconds in times.items()
+            Timing(self.work(probe), probe.algorithm, probe.node.name, float(np.median(seconds)))
+            for probe, seconds in times.items()
         ]
 
     def noise(self, lane: str) -> float:
@@ -88,30 +88,51 @@ class Results:
         for timed in self.program.timed:
             if timed.phase == TOGETHER and timed.lane == lane and self.samples.tasks[timed.task]:
                 ratio = self.samples.median_ns(timed.task) / self.samples.median_ns(by_probe[timed.probe])
-                found.append((self.work(timed), ratio))
+                found.append((self.work(timed.probe), ratio))
         return found
 
 
 def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardware:
     """The description of the machine on which the results were measured."""
-    processors = {lane: _silicon(lane, results) for lane in results.lanes}
-    fitted = {lane: fit_library(results.timings(lane), processors[lane], _block(results.traits[lane])) for lane in results.lanes}
-    for lane in results.lanes:
-        bandwidth = _bandwidth(processors[lane], fitted[lane])
-        processors[lane] = processors[lane].model_copy(update={"bandwidth": bandwidth, "contention": _contention(results, lane)})
-    capacity = sum(p.bandwidth for p in processors.values()) / max(_stream_slowdown(results, lane) for lane in results.lanes)
-    return Hardware(
-        name=name,
-        description=f"{_title(results.devices)}; {results.devices.why}",
-        processors=processors,
-        memory=Memory(bandwidth=max(capacity, *(p.bandwidth for p in processors.values())), energy=_JOULES_PER_BYTE),
-        sharing=_sharing(results),
-        power=Power(idle=_IDLE_WATTS),
-        library=LIBRARY,
-        libraries={LIBRARY: Library(choice="fastest", kernels={lane: {"buffer": _kernels(fitted[lane])} for lane in fitted})},
-        alignment={"output_channel": max(_block(traits) for traits in results.traits.values())},
-        fingerprint=fingerprint,
-        calibration=tuple(_provenance(results, fitted, date)),
+    silicon = {lane: _silicon(lane, results) for lane in results.lanes}
+    fitted = {
+        lane: fit_library(results.timings(lane), silicon[lane], _block(results.traits[lane])) for lane in results.lanes
+    }
+    processors = {
+        lane: processor.model_copy(
+            update={"bandwidth": _bandwidth(processor, fitted[lane]), "contention": _contention(results, lane)}
+        )
+        for lane, processor in silicon.items()
+    }
+    kernels = {lane: {"buffer": tuple(_rounded(one.kernel) for one in fitted[lane])} for lane in results.lanes}
+    return Hardware.model_validate(
+        {
+            "name": name,
+            "description": f"{_title(results.devices)}; {results.devices.why}",
+            "processors": processors,
+            "memory": {"bandwidth": _capacity(results, processors), "energy": _JOULES_PER_BYTE},
+            "sharing": _sharing(results),
+            "power": {"idle": _IDLE_WATTS},
+            "library": LIBRARY,
+            "libraries": {LIBRARY: Library.model_validate({"choice": "fastest", "kernels": kernels})},
+            "alignment": {"output_channel": max(_block(traits) for traits in results.traits.values())},
+            "fingerprint": fingerprint,
+            "calibration": tuple(_provenance(results, fitted, date)),
+        }
+    )
+
+
+def _significant(value: float) -> float:
+    """Four significant digits: what a measurement can tell, and what a person can read."""
+    return float(f"{value:.4g}")
+
+
+def _rounded(kernel: Kernel) -> Kernel:
+    return kernel.model_copy(
+        update={
+            section: {unit: _significant(time) for unit, time in getattr(kernel, section).items()}
+            for section in ("compute", "memory", "fixed")
+        }
     )
 
 
@@ -127,15 +148,15 @@ def _silicon(lane: str, results: Results) -> Processor:
         "description": device.name,
         "cache": float(_last_level_cache()) if traits.cpu else 0.0,
         "bandwidth": 1.0,
-        "enqueue": _median(results.samples.enqueues[lane]) * NS,
+        "enqueue": _significant(_median(results.samples.enqueues[lane]) * NS),
     }
     if lane.startswith("cpu"):
         cores = Cluster(name="cores", cores=device.compute_units, frequency=clock, flops_per_cycle=per_cycle)
         return Processor(kind="cpu", clusters=(cores,), active_power=_watts(device), **common)
     return Processor(
-        kind="gpu", frequency=clock, flops_per_cycle=per_cycle * device.compute_units, compute_units=device.compute_units,
-        wave_size=1 if traits.cpu else _WAVE, max_work_group_size=traits.max_work_group_size, active_power=_watts(device),
-        **common,
+        kind="gpu", frequency=clock, flops_per_cycle=per_cycle * device.compute_units,
+        compute_units=device.compute_units, wave_size=1 if traits.cpu else _WAVE,
+        max_work_group_size=traits.max_work_group_size, active_power=_watts(device), **common,
     )  # fmt: skip
 
 
@@ -164,7 +185,14 @@ def _bandwidth(processor: Processor, fitted: Sequence[Fitted]) -> float:
     rates = [
         float(traffic(timing.work, one.kernel, processor)) / timing.seconds for one in fitted for timing in one.timings
     ]
-    return max(rates)
+    return _significant(max(rates) * 1.001)  # never below the fastest, however it is rounded
+
+
+def _capacity(results: Results, processors: Mapping[str, Processor]) -> float:
+    """Bandwidth of the memory: of all processors together, less what they lose beside each other."""
+    bandwidths = [processor.bandwidth for processor in processors.values()]
+    lost = max(_stream_slowdown(results, lane) for lane in results.lanes)
+    return _significant(max(sum(bandwidths) / lost, *bandwidths))
 
 
 def _contention(results: Results, lane: str) -> float:
@@ -187,8 +215,8 @@ def _sharing(results: Results) -> Sharing:
     return Sharing(
         kind="unified" if results.devices.shared_memory else "copied",
         copy_=_copy_cost(results),
-        pre_sync=_median(results.samples.syncs[gpu, cpu]) * NS,
-        post_sync=_median(results.samples.syncs[cpu, gpu]) * NS,
+        pre_sync=_significant(_median(results.samples.syncs[gpu, cpu]) * NS),
+        post_sync=_significant(_median(results.samples.syncs[cpu, gpu]) * NS),
     )
 
 
@@ -199,14 +227,10 @@ def _copy_cost(results: Results) -> Linear:
     sizes = np.array(list(results.program.copies.values()), dtype=float)
     seconds = np.array([results.samples.median_ns(task) for task in results.program.copies]) * NS
     fixed, per_byte = nnls(np.stack([1 / seconds, sizes / seconds], axis=1), np.ones(len(sizes)))[0]
-    return Linear(fixed=float(fixed), per_byte=float(per_byte))
+    return Linear(fixed=_significant(fixed), per_byte=_significant(per_byte))
 
 
 # -- provenance --------------------------------------------------------------------------------------------------------
-
-
-def _kernels(fitted: Sequence[Fitted]) -> tuple[Kernel, ...]:
-    return tuple(one.kernel for one in fitted)
 
 
 def _provenance(results: Results, fitted: Mapping[str, Sequence[Fitted]], date: str) -> list[Calibration]:
@@ -215,46 +239,52 @@ def _provenance(results: Results, fitted: Mapping[str, Sequence[Fitted]], date: 
     rounds = f"median of {samples.rounds} interleaved rounds"
     entries = [
         Calibration(
-            constants=(f"libraries.{LIBRARY}.{lane}.buffer.{one.kernel.name}.*",), source="measured",
-            method=f"non-negative least squares on relative errors of probes, {rounds}", date=date, residual=one.accuracy,
+            constants=(f"libraries.{LIBRARY}.{lane}.buffer.{one.kernel.name}.*",), source="measured", date=date,
+            method=f"non-negative least squares on relative errors of probes, {rounds}", residual=one.accuracy,
         )
         for lane, kernels in fitted.items()
         for one in kernels
     ]  # fmt: skip
-    gpu, cpu = results.lanes
+    noises = (f"noise of the reference kernel on {lane} {results.noise(lane):.1%}" for lane in results.lanes)
+    timed = tuple(node.name for node in results.graph.nodes if not is_producer(node))
     entries.append(
         Calibration(
             constants=(f"libraries.{LIBRARY}.*",), source="measured", method="the probe network", date=date,
-            residual="; ".join(f"noise of the reference kernel on {lane} {results.noise(lane):.1%}" for lane in results.lanes),
-            shapes=tuple(node.name for node in results.graph.nodes),
+            residual="; ".join(noises), shapes=timed,
         )
-    )
-    entries += [
-        _entry(("processors.*.enqueue",), f"host time of one command, {rounds}", date, *(
-            _range(lane, samples.enqueues[lane]) for lane in results.lanes)),
-        _entry(("sharing.pre_sync",), f"end of a command to the start of the next on the other lane, {rounds}", date,
-               _range(f"{gpu} to {cpu}", samples.syncs[gpu, cpu])),
-        _entry(("sharing.post_sync",), f"end of a command to the start of the next on the other lane, {rounds}", date,
-               _range(f"{cpu} to {gpu}", samples.syncs[cpu, gpu])),
-        _entry(("sharing.copy.*",), f"copies of feature maps both ways, {rounds}", date),
-        _entry(("processors.*.bandwidth",), "highest rate at which any probe moved its data, caches included", date),
-        _entry(("processors.*.contention",), "kernels bound by arithmetic beside the other processor's, over alone", date),
-        _entry(("memory.bandwidth",), "processors' bandwidths over the slowdown of kernels bound by memory, together", date),
+    )  # fmt: skip
+    entries += _machine_provenance(results, rounds, date)
+    watts = f"{_WATTS_PER_CORE:g} W a core, {_GPU_WATTS:g} W a GPU, {_IDLE_WATTS:g} W idle"
+    joules = f"{_JOULES_PER_BYTE * 1e12:g} pJ a byte"
+    entries.append(
         Calibration(
-            constants=("processors.*.active_power", "power.*", "memory.energy"), source="assumed",
-            method=f"not measured: {_WATTS_PER_CORE:g} W a core, {_GPU_WATTS:g} W a GPU, {_IDLE_WATTS:g} W idle and "
-            f"{_JOULES_PER_BYTE * 1e12:g} pJ a byte are round figures; energies on this machine are no claim", date=date,
-        ),
-        Calibration(
-            constants=("*",), source="device", date=date,
-            method="what the OpenCL driver and the operating system say; operations a cycle are nominal",
-        ),
-    ]  # fmt: skip
+            constants=("processors.*.active_power", "power.*", "memory.energy"), source="assumed", date=date,
+            method=f"not measured: {watts} and {joules} are round figures; energies on this machine are no claim",
+        )
+    )  # fmt: skip
+    said = "what the OpenCL driver and the operating system say; operations a cycle are nominal"
+    entries.append(Calibration(constants=("*",), source="device", method=said, date=date))
     return entries
 
 
-def _entry(constants: tuple[str, ...], method: str, date: str, *residual: str) -> Calibration:
-    return Calibration(constants=constants, source="measured", method=method, date=date, residual="; ".join(residual))
+def _machine_provenance(results: Results, rounds: str, date: str) -> list[Calibration]:
+    gpu, cpu = results.lanes
+    enqueues, syncs = results.samples.enqueues, results.samples.syncs
+    until = f"end of a command to the start of the next on the other lane, {rounds}"
+    measured = (
+        ("processors.*.enqueue", f"host time of one command, {rounds}",
+         "; ".join(_range(lane, enqueues[lane]) for lane in results.lanes)),
+        ("sharing.pre_sync", until, _range(f"{gpu} to {cpu}", syncs[gpu, cpu])),
+        ("sharing.post_sync", until, _range(f"{cpu} to {gpu}", syncs[cpu, gpu])),
+        ("sharing.copy.*", f"copies of feature maps both ways, {rounds}", ""),
+        ("processors.*.bandwidth", "highest rate at which any probe moved its data, caches included", ""),
+        ("processors.*.contention", "kernels bound by arithmetic: beside the other processor's, over alone", ""),
+        ("memory.bandwidth", "the processors' bandwidths over the slowdown of memory-bound kernels together", ""),
+    )  # fmt: skip
+    return [
+        Calibration(constants=(constant,), source="measured", method=method, date=date, residual=residual)
+        for constant, method, residual in measured
+    ]
 
 
 def _range(label: str, times_ns: Sequence[int]) -> str:

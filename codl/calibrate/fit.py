@@ -25,12 +25,23 @@ _WORTH = 0.97
 """A later (more detailed) candidate must be better than the earlier ones by this factor."""
 
 Conditions = Mapping[str, int | str]
+_ALL: tuple[Conditions, ...] = ({},)
 _STRIDES: tuple[Conditions, ...] = ({"stride_w": 1}, {"stride_w": ">= 2"})
 _TAPS: tuple[Conditions, ...] = ({"kernel_h": 1}, {"kernel_h": ">= 2"})
+_DEPTHS: tuple[Conditions, ...] = ({"in_channels": "< 8"}, {"in_channels": ">= 8"})
+_GROUPED: Conditions = {"groups": ">= 2"}
+
+
+def _ungrouped(conditions: tuple[Conditions, ...]) -> tuple[Conditions, ...]:
+    return (*({"groups": 1, **condition} for condition in conditions), _GROUPED)
+
+
 _DISTINCTIONS: Mapping[str, tuple[tuple[Conditions, ...], ...]] = {
-    "conv": (({},), _STRIDES, _TAPS, ({"in_channels": "< 8"}, {"in_channels": ">= 8"})),
-    "depthwise": (({},), _STRIDES),
-    "pool": (({},), ({"kernel_h": "<= 5"}, {"kernel_h": "> 5"})),
+    "conv": (_ALL, *(_ungrouped(conditions) for conditions in (_ALL, _STRIDES, _TAPS, _DEPTHS)), _STRIDES),
+    "depthwise": (_ALL, _STRIDES),
+    "pool": (_ALL, ({"kernel_h": "<= 5"}, {"kernel_h": "> 5"})),
+    "fc": (_ALL, ({"batch": 1}, {"batch": ">= 2"})),
+    "move": (_ALL, ({"out_h": 1}, {"out_h": ">= 2"})),
 }
 """By kind of work: conditions that tell its kernels apart. The conditions of one tuple exclude each other and cover
 everything."""
@@ -95,7 +106,7 @@ def _candidates(kind: str, algorithm: str, processor: Processor, block: int) -> 
                 Kernel(
                     name=_name(kind, algorithm, condition), algorithm=algorithm, when={"kind": kind, **condition},
                     form=form, blocks=blocks, parallel=parallel, tile=tile,
-                )  # fmt: skip
+                )
                 for condition in conditions
             ]
 
@@ -110,25 +121,24 @@ def _formulas(
     if kind not in _PRODUCTS:
         yield "stream", {}, (), 0
         return
-    blocks = [{"out_channels": block}] if processor.kind == "cpu" or block > 1 else [{}, {"out_channels": 8}, {"out_channels": 32}]
+    size = {"out_channels": block}
     axes: list[tuple[str, ...]] = [()]
     if processor.slots > 1:
         axes.append(("out_channels", "out_h", "out_w"))
     if kind == "fc":
         yield "stream", {}, (), 0
     for parallel in axes:
-        for size in blocks:
-            for form in ("direct", "gemm"):
-                yield form, size, parallel, 0
+        for form in ("direct", "gemm"):
+            yield form, size, parallel, 0
 
 
 def _name(kind: str, algorithm: str, condition: Conditions) -> str:
-    words = {"stride_w": "stride", "kernel_h": "kernel", "in_channels": "channels"}
+    words = {"stride_w": "stride", "kernel_h": "kernel", "in_channels": "channels", "out_h": "height"}
     signs = {">=": "from", "<=": "to", "<": "below", ">": "above"}
     name = kind if kind == algorithm else f"{kind}-{algorithm}"
     for field, value in condition.items():
         sign, _, number = str(value).rpartition(" ")
-        name += f"-{words[field]}{'-' + signs[sign] if sign else ''}-{number}"
+        name += f"-{words.get(field, field)}{'-' + signs[sign] if sign else ''}-{number}"
     return name
 
 

@@ -1,9 +1,11 @@
 """The probe network: operators of many shapes, side by side, that calibration runs to learn what kernels cost.
 
-Every operator reads a graph input and nothing reads its output, so that any of them can run on any processor, whole or
-in part, in any order. The shapes are designed, not taken from any network: maps of 9 to 150 rows and channels that are
-not powers of two, so that predictions for real networks interpolate between them (a test checks that no operator of
-the zoo is among them).
+Nothing reads an operator's output, so that any of them can run on any processor, whole or in part, in any order. What
+it reads is made by a producer, a kernel that only writes: it runs right before the operator, which so finds its input
+where a network's operator finds it, in the caches, while weights, which a network does not use twice, come from
+memory. The shapes are designed, not taken from any network: maps of 9 to 150 rows and channels that are not powers of
+two, so that predictions for real networks interpolate between them (a test checks that no operator of the zoo is among
+them).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from codl.ops import REGISTRY, Dimension
 from codl.region import Region
 
 Shape = tuple[int, ...]
+_PRODUCER = "make "
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ _CONVOLUTIONS = (
     (150, 140, 3, 40, 7, 2, 1), (150, 140, 3, 24, 3, 2, 1), (90, 91, 40, 72, 3, 2, 1), (45, 45, 96, 208, 3, 2, 1),
     (23, 23, 272, 272, 3, 2, 1), (17, 17, 384, 384, 3, 2, 1), (68, 66, 72, 144, 1, 2, 1), (45, 45, 208, 416, 1, 2, 1),
     (23, 23, 544, 1040, 1, 2, 1), (100, 102, 3, 24, 9, 1, 1), (45, 45, 24, 48, 5, 1, 1), (22, 23, 72, 72, 5, 1, 1),
-    (34, 35, 48, 48, 7, 1, 1), (45, 45, 96, 96, 3, 1, 4),
+    (34, 35, 48, 48, 7, 1, 1), (45, 45, 96, 96, 3, 1, 4), (22, 23, 288, 288, 3, 1, 6), (30, 31, 160, 160, 3, 1, 2),
+    (17, 17, 272, 272, 3, 2, 8),
     (150, 140, 24, 24, 3, 1, 0), (90, 91, 40, 40, 3, 1, 0), (68, 66, 72, 72, 3, 1, 0), (45, 45, 144, 144, 3, 1, 0),
     (34, 35, 272, 272, 3, 1, 0), (22, 23, 384, 384, 3, 1, 0), (11, 11, 704, 704, 3, 1, 0), (150, 140, 24, 24, 3, 2, 0),
     (90, 91, 72, 72, 3, 2, 0), (45, 45, 144, 144, 3, 2, 0), (23, 23, 272, 272, 3, 2, 0), (45, 45, 96, 96, 5, 1, 0),
@@ -54,7 +58,8 @@ _QUICK_CONVOLUTIONS = (
     (90, 91, 40, 72, 3, 1, 1), (68, 66, 72, 96, 3, 1, 1), (34, 35, 144, 144, 3, 1, 1), (17, 17, 272, 272, 3, 1, 1),
     (27, 29, 24, 24, 3, 1, 1), (11, 11, 352, 480, 3, 1, 1), (68, 66, 72, 144, 1, 1, 1), (34, 35, 144, 272, 1, 1, 1),
     (17, 17, 544, 272, 1, 1, 1), (27, 29, 24, 24, 1, 1, 1), (90, 91, 3, 40, 7, 2, 1), (90, 91, 40, 72, 3, 2, 1),
-    (23, 23, 144, 144, 3, 2, 1), (45, 45, 96, 208, 1, 2, 1), (90, 91, 40, 40, 3, 1, 0), (45, 45, 144, 144, 3, 1, 0),
+    (23, 23, 144, 144, 3, 2, 1), (45, 45, 96, 208, 1, 2, 1), (45, 45, 96, 96, 3, 1, 4), (22, 23, 144, 144, 3, 1, 2),
+    (17, 17, 272, 272, 3, 2, 8), (90, 91, 40, 40, 3, 1, 0), (45, 45, 144, 144, 3, 1, 0),
     (22, 23, 384, 384, 3, 1, 0), (45, 45, 144, 144, 3, 2, 0),
 )  # fmt: skip
 # Transposed convolutions: height, width, input channels, output channels, kernel, stride.
@@ -68,7 +73,7 @@ _POOLS = (
 # Matrix products: rows, depth, columns.
 _PRODUCTS = (
     (1, 3000, 1500), (1, 9000, 1800), (1, 1100, 900), (1, 500, 90), (1, 5600, 2800), (12, 700, 300), (40, 1300, 450),
-    (1, 280, 1100),
+    (1, 280, 1100), (6, 900, 700), (3, 2100, 330),
 )  # fmt: skip
 _MAPS = ((1, 24, 150, 140), (1, 72, 68, 66), (1, 144, 34, 35), (1, 544, 17, 17), (1, 48, 11, 11), (1, 40, 270, 270))
 """Feature maps for element-wise operators, layout changes and pools of memory: 23 KB to 11 MB."""
@@ -85,10 +90,15 @@ class _Builder:
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def input(self, shape: Shape, copy: int = 0) -> str:
-        name = "x" + "x".join(map(str, shape)) + "'" * copy
+        """A value of this shape, made by a producer: a vector and a map, both small, added with broadcasting."""
+        name = _PRODUCER + "x".join(map(str, shape)) + "'" * copy
         if name not in self.tensors:
-            self.tensors[name] = Tensor(name, shape)
-            self.inputs.append(name)
+            channels, rest = (1, shape[1], *(1 for _ in shape[2:])), (shape[0], 1, *shape[2:])
+            plane = "map " + "x".join(map(str, rest))
+            if plane not in self.tensors:
+                self.tensors[plane] = Tensor(plane, rest)
+                self.inputs.append(plane)
+            self.add("binary", name, (plane, self.constant(channels)), shape, kind="add")
         return name
 
     def constant(self, shape: Shape, fan_in: int = 1) -> str:
@@ -169,7 +179,8 @@ def _layout(b: _Builder, shape: Shape) -> None:
         "pad", f"pad {label}", (x,), (n, channels, h + 3, w + 4), begin=(0, 0, 1, 2), end=(0, 0, 2, 2), mode="constant",
         value=0.0,
     )  # fmt: skip
-    b.add("slice", f"slice {label}", (x,), (n, channels // 2, h - 1, w), starts=(0, channels // 2, 1, 0), steps=(1,) * 4)
+    half = channels // 2
+    b.add("slice", f"slice {label}", (x,), (n, half, h - 1, w), starts=(0, half, 1, 0), steps=(1,) * 4)
     if h * w * channels > 1_000_000:
         return
     for mode, coordinate in (("nearest", "asymmetric"), ("linear", "half_pixel")):
@@ -202,6 +213,11 @@ def probe_graph(quick: bool = False) -> Graph:
     return b.graph()
 
 
+def is_producer(node: Node) -> bool:
+    """Whether a node makes other nodes' inputs, and is none to be timed itself."""
+    return node.name.startswith(_PRODUCER)
+
+
 def probes(graph: Graph, host: bool) -> Iterator[Probe]:
     """What to time of each operator: all of it by every kernel variant, and parts by height and by output channel.
 
@@ -210,7 +226,7 @@ def probes(graph: Graph, host: bool) -> Iterator[Probe]:
     Args:
         host: for the processor that also runs the fallback.
     """
-    for index, node in enumerate(graph.nodes):
+    for index, node in enumerate(node for node in graph.nodes if not is_producer(node)):
         spec = REGISTRY[node]
         if spec.host_only and not host:
             continue
@@ -219,6 +235,8 @@ def probes(graph: Graph, host: bool) -> Iterator[Probe]:
         parts = [whole]
         for position, (dimension, step) in enumerate(((Dimension.HEIGHT, 2), (Dimension.OUTPUT_CHANNEL, 32))):
             if dimension in dimensions and (node.op in ("conv", "gemm") or (index + position) % 3 == 0):
+                if whole.shape[dimensions[dimension]] < 2 * step:
+                    continue
                 share = (0.3, 0.65, 0.45)[(index + position) % 3]
                 parts.append(_part(whole, dimensions[dimension], share, step, index % 2 == 1))
         for algorithm in spec.algorithms(graph, node):
@@ -227,7 +245,7 @@ def probes(graph: Graph, host: bool) -> Iterator[Probe]:
 
 
 def _part(whole: Region, axis: int, share: float, step: int, from_end: bool) -> Region:
-    """A share of the box along an axis, in whole steps where there is room for that, from either end."""
+    """A share of the box along an axis, in whole steps, from either end."""
     extent = whole.shape[axis]
-    size = min(extent, max(1, round(share * extent / step) * step))
+    size = max(1, round(share * extent / step)) * step
     return whole.along(axis, extent - size, extent) if from_end else whole.along(axis, 0, size)

@@ -6,7 +6,7 @@ from collections.abc import Sequence as Series
 
 import numpy as np
 
-from codl.calibrate.network import Probe, probes
+from codl.calibrate.network import Probe, is_producer, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, Sequence, SequenceBuilder, interleave
 from codl.graph import Graph
 from codl.real.devices import Assignment
@@ -41,7 +41,7 @@ def build_sequence(graph: Graph, devices: Assignment, lanes: tuple[str, ...]) ->
         mine = list(probes(graph, host=lane == lanes[-1]))
         mixed = [mine[index] for index in random.permutation(len(mine))]
         for probe in interleave(mixed, reference, _REFERENCE_EVERY):
-            builder.kernel(lane, alone(lane), probe)
+            builder.probe(lane, alone(lane), probe)
         builder.barrier()
     if devices.shared_memory:
         common = list(probes(graph, host=False))
@@ -59,7 +59,7 @@ def _together(builder: SequenceBuilder, lanes: tuple[str, ...], chosen: Series[P
     for position in range(len(chosen)):
         for index, lane in enumerate(lanes):
             shift = index * len(chosen) // len(lanes)
-            builder.kernel(lane, TOGETHER, chosen[(position + shift) % len(chosen)])
+            builder.probe(lane, TOGETHER, chosen[(position + shift) % len(chosen)])
 
 
 def _short(graph: Graph) -> list[Probe]:
@@ -72,12 +72,13 @@ def _turns(builder: SequenceBuilder, lanes: tuple[str, ...], kernels: Series[Pro
     last = ""
     for turn in range(_TURNS):
         lane = lanes[turn % len(lanes)]
-        last = builder.kernel(lane, TURNS, kernels[turn // len(lanes) % len(kernels)], after=last)
+        last = builder.probe(lane, TURNS, kernels[turn // len(lanes) % len(kernels)], after=last)
 
 
 def _copies(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph) -> None:
-    """Inputs of all sizes from memory to memory, in both directions."""
-    values = sorted(graph.inputs, key=lambda name: graph.tensors[name].nbytes)[::2]
+    """Feature maps of all sizes from memory to memory, in both directions."""
+    made = [node.output for node in graph.nodes if is_producer(node)]
+    values = sorted(made, key=lambda name: graph.tensors[name].nbytes)[::2]
     for _ in range(_COPIES):
         for source, target in (lanes, lanes[::-1]):
             for value in values:

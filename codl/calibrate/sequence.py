@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from codl.calibrate.network import Probe
-from codl.graph import Graph, Node
+from codl.graph import Graph
 from codl.ops import REGISTRY
 from codl.region import Region
 from codl.tasks import HOST_LANE, SHARED, Access, Buffer, Task, TaskGraph, TaskKind
-
 
 TOGETHER = "both"
 """The phase in which every lane works."""
@@ -54,36 +53,46 @@ class SequenceBuilder:
     _last: dict[str, str] = field(default_factory=dict)
     _count: int = 0
 
-    def kernel(self, lane: str, phase: str, probe: Probe, after: str = "") -> str:
-        """Append a probe to a lane. `after`: a task of another lane that it waits for first."""
+    def probe(self, lane: str, phase: str, probe: Probe, after: str = "") -> str:
+        """Append a probe to a lane, behind what makes its inputs. With `after`, a task of another lane that it waits
+        for, its inputs are old ones."""
         chain = f"{phase}{self._count:04d}"
         self._count += 1
-        node = probe.node
         if after:
             self._wait(chain, lane, after)
+        for _, tensor in self.graph.variable_inputs(probe.node) if phase != TURNS else ():
+            maker = self.graph.producer[tensor.name]
+            algorithm = REGISTRY[maker].algorithms(self.graph, maker)[0]
+            self._kernel(chain, lane, Probe(maker, Region.full(tensor.shape), algorithm))
+        task = self._kernel(chain, lane, probe)
+        self.timed.append(Timed(task, lane, phase, probe))
+        return task
+
+    def _kernel(self, chain: str, lane: str, probe: Probe) -> str:
+        node = probe.node
         boxes = REGISTRY[node].input_regions(self.graph, node, probe.region)
         variable = [tensor.name for _, tensor in self.graph.variable_inputs(node)]
-        reads = tuple(Access(self._input(value, lane), box) for value, box in zip(variable, boxes, strict=True))
+        reads = tuple(Access(self._buffer(value, lane), box) for value, box in zip(variable, boxes, strict=True))
         enqueue = self._enqueue(chain, node.name, lane)
         task = Task(
             f"{chain}/{node.name}/kernel@{lane}", TaskKind.KERNEL, lane, node.name, chain, (enqueue,), reads,
-            (Access(self._output(node, lane), probe.region),), probe.algorithm,
+            (Access(self._buffer(node.output, lane), probe.region),), probe.algorithm,
         )  # fmt: skip
         self._append(task)
-        self.timed.append(Timed(task.id, lane, phase, probe))
         return task.id
 
     def copy(self, lane: str, source: str, value: str) -> None:
-        """Append a copy of a whole input from another lane's memory to a lane's."""
+        """Append a copy of a whole produced value from another lane's memory to a lane's."""
         chain = f"copy{self._count:04d}"
         self._count += 1
         whole = Region.full(self.graph.tensors[value].shape)
         self._wait(chain, lane, self._last[source])
-        enqueue = self._enqueue(chain, value, lane)
+        maker = self.graph.producer[value].name
+        enqueue = self._enqueue(chain, maker, lane)
         nbytes = self.graph.tensors[value].nbytes
         task = Task(
-            f"{chain}/{value}/copy@{lane}", TaskKind.COPY, lane, value, chain, (enqueue,),
-            (Access(self._input(value, source), whole),), (Access(self._input(value, lane), whole),), nbytes=nbytes,
+            f"{chain}/{maker}/copy@{lane}", TaskKind.COPY, lane, maker, chain, (enqueue,),
+            (Access(self._buffer(value, source), whole),), (Access(self._buffer(value, lane), whole),), nbytes=nbytes,
             source=source, why="calibration",
         )  # fmt: skip
         self._append(task)
@@ -104,8 +113,8 @@ class SequenceBuilder:
 
     def build(self) -> TaskGraph:
         """The task graph, closed by a wait of the host for every lane."""
-        ends = tuple(self._last.values())
-        self._append(Task("end/wait@host", TaskKind.SYNC, HOST_LANE, "", "end", ends, source=self.lanes[0], why="the end"))
+        ends, first = tuple(self._last.values()), self.lanes[0]
+        self._append(Task("end/wait@host", TaskKind.SYNC, HOST_LANE, "", "end", ends, source=first, why="the end"))
         tasks = TaskGraph(
             model=self.graph.digest, plan="calibration", hardware="calibration", lanes=(HOST_LANE, *self.lanes),
             buffers=self._buffers, tasks=tuple(self.tasks),
@@ -132,25 +141,20 @@ class SequenceBuilder:
             Task(
                 f"{chain}/sync{suffix}@{lane}", TaskKind.SYNC, lane, "", chain, (after,), source=source,
                 why="calibration takes turns",
-            )  # fmt: skip
+            )
         )
 
-    def _input(self, value: str, lane: str) -> str:
-        name = value if self.shared else f"{value}@{lane}"
+    def _buffer(self, value: str, lane: str) -> str:
+        """A lane's own buffer for a value; graph inputs are shared where the memory is."""
+        given = value in self.graph.inputs
+        name = value if given and self.shared else f"{value}@{lane}"
         if name not in self._buffers:
-            self._store(name, value, SHARED if self.shared else lane)
-            self._inputs.setdefault(value, []).append(name)
+            tensor = self.graph.tensors[value]
+            space = SHARED if given and self.shared else lane
+            self._buffers[name] = Buffer(name, value, Region.full(tensor.shape), space, tensor.nbytes)
+            if given:
+                self._inputs.setdefault(value, []).append(name)
         return name
-
-    def _output(self, node: Node, lane: str) -> str:
-        name = f"{node.output}@{lane}"
-        if name not in self._buffers:
-            self._store(name, node.output, lane)
-        return name
-
-    def _store(self, name: str, value: str, space: str) -> None:
-        tensor = self.graph.tensors[value]
-        self._buffers[name] = Buffer(name, value, Region.full(tensor.shape), space, tensor.nbytes)
 
 
 @dataclass(frozen=True)
