@@ -111,7 +111,7 @@ def to_plain(value: Any) -> Any:
 
 def _hash_array(array: np.ndarray) -> str:
     contiguous = np.ascontiguousarray(array)
-    return hashlib.sha256(memoryview(contiguous).cast("B") if contiguous.size else b"").hexdigest()
+    return hashlib.sha256(contiguous.reshape(-1).view(np.uint8).data if contiguous.size else b"").hexdigest()
 
 
 def canonical_json(value: Any) -> str:
@@ -155,5 +155,5 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a value as indented JSON with sorted keys."""
-    write_text(path, json.dumps(to_plain(value), sort_keys=True, indent=1, allow_nan=False) + "\n")
+    """Write a value as indented JSON. Keys keep their order: in a plan, that of the processors matters."""
+    write_text(path, json.dumps(to_plain(value), indent=1, allow_nan=False) + "\n")

@@ -30,7 +30,7 @@ def parse(text: str, unit: str) -> float:
     """
     registry = _registry()
     try:
-        quantity = registry.Quantity(text)
+        quantity: pint.Quantity[float] = registry.Quantity(text)
     except Exception:  # pint raises errors of its tokenizer, of its parser and of Python's arithmetic
         raise ValueError(f"{text!r} is not a quantity; write a number and a unit, such as {_example(unit)!r}") from None
     if quantity.dimensionless and not registry.Unit(unit).dimensionless:

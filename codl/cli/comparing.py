@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from codl.cli import options
-from codl.cli.console import log, note, out, percent, print_json, table
+from codl.cli.console import log, note, out, percent, print_json, share, table
 from codl.cli.running import Scenario_, only_one, scenario_workspace
 from codl.compare import Comparison, compare_traces, rank_correlation, regret
 from codl.errors import BoundExceeded, InputError
@@ -108,16 +108,17 @@ def _one(run: Prepared, devices: Any, runs: int) -> tuple[Row, Comparison]:
 
 
 def _show(document: Row, details: list[Comparison]) -> None:
-    columns = ("model", "planner", "simulated ms", "measured ms", "error", "duration", "scheduling", "within 10 %", "noise")
+    columns = ("model", "planner", "sim ms", "real ms", "error", "duration", "schedule", "within", "noise")
     cells = [
         (r["model"], r["planner"], r["simulated_ms"], r["measured_ms"], percent(r["error"]), percent(r["duration_error"]),
-         percent(r["scheduling_error"]), percent(r["within_10_percent"]), percent(r["noise"]))
+         percent(r["scheduling_error"]), share(r["within_10_percent"]), percent(r["noise"]))
         for r in document["models"]
     ]  # fmt: skip
     table("prediction and measurement of the same plans", columns, cells)
     out.print(
-        "error = (simulated - measured) / measured = duration error (tasks took another time than predicted) + scheduling\n"
-        "error (what is left when measured durations are replayed); within 10 %: share of operators; noise: spread of runs"
+        "error: (simulated - measured) / measured, the sum of the duration error (tasks\n"
+        "took another time than predicted) and the scheduling error (what is left when\n"
+        "measured durations are replayed); within: operators predicted within 10 %"
     )
     for row, found in zip(document["models"], details, strict=True):
         worst = ", ".join(f"{task.task_id} {percent(task.error)} ({task.reason})" for task in found.worst(3))

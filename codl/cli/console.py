@@ -36,7 +36,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], cap
     """A table whose first column is text and whose other columns are right-aligned figures."""
     grid = Table(title=title or None, caption=caption or None, title_justify="left", caption_justify="left", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        grid.add_column(column, justify="left" if index < 2 else "right", overflow="fold", no_wrap=index == 0)
     for row in rows:
         grid.add_row(*(_cell(value) for value in row))
     out.print(grid)
@@ -55,6 +55,11 @@ def _cell(value: Any) -> str:
 def percent(value: float | None) -> str | None:
     """A share as a signed percentage, such as an error: +3.2 %."""
     return None if value is None else f"{100 * value:+.1f} %"
+
+
+def share(value: float | None) -> str | None:
+    """A share as a percentage: 85 %."""
+    return None if value is None else f"{100 * value:.0f} %"
 
 
 class Ticker:

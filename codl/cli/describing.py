@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from codl import hardware as hw
 from codl import models
 from codl.cli import options
 from codl.cli.console import note, out, print_json, table
+
+if TYPE_CHECKING:
+    from codl.real.devices import Assignment
 
 models_app = typer.Typer(help="The networks that codl brings along.", invoke_without_command=True)
 hardware_app = typer.Typer(help="The hardware descriptions that codl brings along.", invoke_without_command=True)
@@ -107,6 +110,12 @@ def devices(json: options.Json = False) -> None:
         chosen = {"cpu": assignment.cpu.id, "gpu": assignment.gpu.id, "why": assignment.why, "shared_memory": assignment.shared_memory}
         print_json({"devices": found, "chosen": chosen})
         return
-    rows = [(d.id, d.name, d.compute_units, d.version, d.role(assignment)) for d in found]
+    rows = [(d.id, d.name, d.compute_units, d.version, _roles(d.id, assignment)) for d in found]
     table("", ("device", "name", "compute units", "version", "plays"), rows)
     out.print(assignment.why, markup=False)
+
+
+def _roles(device: str, assignment: Assignment) -> str:
+    """What a device plays: itself, or through a part of it (`pocl:0.1` is a part of `pocl:0`)."""
+    roles = {"CPU": assignment.cpu.id, "GPU": assignment.gpu.id}
+    return ", ".join(role for role, id_ in roles.items() if id_ == device or id_.startswith(f"{device}."))

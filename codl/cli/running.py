@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -32,7 +32,7 @@ from codl.scenario import Scenario
 from codl.scenario import load as load_scenario
 
 Scenario_ = Annotated[str | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file or the name of a packaged one.")]
-SUMMARY = ("model", "planner", "data type", "latency ms", "compute ms", "sharing ms", "cpu busy", "gpu busy", "chains", "split")
+SUMMARY = ("model", "planner", "ms", "compute", "sharing", "cpu", "gpu", "chains", "split")
 
 
 def register(app: typer.Typer) -> None:
@@ -75,13 +75,14 @@ def simulate(
     if json:
         print_json({"runs": rows})
         return
-    columns = (*SUMMARY[:4], "published", "error", "energy J", "cpu busy", "gpu busy", "split")
+    columns = ("model", "planner", "ms", "published", "error", "J", "cpu", "gpu", "split")
     cells = [
-        (r["model"], r["planner"], r.get("data_type"), r["latency_ms"], r.get("published_ms"), percent(r.get("error")),
-         r.get("energy_j"), r.get("cpu_busy"), r.get("gpu_busy"), r.get("split_operators"))
+        (r["model"], r["planner"], r["latency_ms"], r.get("published_ms"), percent(r.get("error")), r.get("energy_j"),
+         r.get("cpu_busy"), r.get("gpu_busy"), r.get("split_operators"))
         for r in rows
     ]  # fmt: skip
-    table(f"simulated on {rows[0]['hardware']}", columns, cells, "busy: share of the latency; split: operators computed by both")
+    caption = "ms: latency; J: energy of one inference; cpu, gpu: share of it that each is busy;\nsplit: operators computed by both"
+    table(f"simulated on {rows[0]['hardware']}", columns, cells, caption)
 
 
 Selection = tuple[Workspace, Prepared | None, str, float | None]
@@ -162,11 +163,12 @@ def execute(
     else:
         columns = (*SUMMARY, "noise", "error")
         cells = [
-            (r["model"], r["planner"], r["data_type"], r["latency_ms"], r["compute_ms"], r["sharing_ms"], r.get("cpu_busy"),
+            (r["model"], r["planner"], r["latency_ms"], r["compute_ms"], r["sharing_ms"], r.get("cpu_busy"),
              r.get("gpu_busy"), r["chains"], r["split_operators"], percent(r["noise"]), r.get("max_relative_error"))
             for r in rows
         ]  # fmt: skip
-        table(f"measured on {devices.why}", columns, cells, "noise: interquartile range of the runs; error: relative to the output's range")
+        caption = "ms: median latency; cpu, gpu: share of it that each is busy; split: operators\ncomputed by both; noise: spread of the runs; error: relative to the output's range"
+        table(f"measured: {devices.why}", columns, cells, caption)
     for row in rows:
         if check:
             require_agreement(row["model"], row["max_relative_error"])
@@ -191,23 +193,26 @@ def _to_execute(
 
 
 def _execute(
-    run: Prepared, devices, input_file: Path | None, output_file: Path | None, runs: int, check: str | None, trace: Path | None
+    run: Prepared, devices: Any, input_file: Path | None, output_file: Path | None, runs: int, check: str | None, trace: Path | None
 ) -> Row:
     from codl.real.measure import measure
 
-    executor = executor_for(run, devices)
     inputs = read_arrays(input_file) if input_file else random_inputs(run.graph)
-    measurement = measure(executor, inputs, runs)
-    row = measured_row(run, executor, measurement)
-    row["devices"] = devices.ids
+    with executor_for(run, devices) as executor:
+        measurement = measure(executor, inputs, runs)
+        row = measured_row(run, executor, measurement)
+        share = executor.fallback_share(measurement.trace)
+    row["devices"] = {"cpu": devices.cpu.id, "gpu": devices.gpu.id}
     if executor.fallbacks:
         row["fallbacks"] = list(executor.fallbacks)
-        note(f"{run.model}: {', '.join(executor.fallbacks)} run whole through ONNX Runtime")
+        row["fallback_share"] = share
+        names = ", ".join(executor.fallbacks)
+        note(f"{run.model}: {names} run whole through ONNX Runtime, {share:.0%} of the latency")
     if check:
         row["max_relative_error"] = check_outputs(run, inputs, measurement.outputs)
     if output_file:
         with atomic_path(output_file.with_suffix(".npz")) as temporary:
-            np.savez(temporary, **measurement.outputs)
+            np.savez(temporary, allow_pickle=False, **dict(measurement.outputs))
     if trace:
         measurement.trace.write(trace)
         note(f"wrote {trace}; open it in Perfetto")

@@ -86,8 +86,9 @@ class Plan(_Strict):
     @property
     def digest(self) -> str:
         """Identifies the decisions; names of files, planning time and expectation do not matter."""
-        ignored = {"predicted_ms": True, "planning_ms": True, "model": {"name", "shapes"}, "hardware": {"name", "shapes"}}
-        return digest(self.model_dump(mode="json", exclude=ignored))
+        content = self.model_dump(mode="json", exclude={"predicted_ms", "planning_ms"})
+        dealing_order = list(self.processors)  # canonical JSON sorts keys, but here their order decides who gets which rows
+        return digest([content | {"model": self.model.digest, "hardware": self.hardware.digest}, dealing_order])
 
     @property
     def chain_of(self) -> Mapping[str, int]:
