@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from codl.graph import Graph, Node
-from codl.ops import depthwise
+from codl.ops import depthwise, winograd
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.tile import Strided, TileProblem, end_of, joined, program
@@ -76,14 +76,34 @@ class Conv(OpSpec):
         window = Window.of(node)
         if is_depthwise(graph, node):
             return ("depthwise", "direct")
-        return ("gemm",) if window.taps == 1 else ("direct",)
+        if window.taps == 1:
+            return ("gemm",)
+        if can_winograd(graph, node):
+            return winograd_order(graph, node)
+        return ("direct",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
         if request.out.empty:
             return KernelProgram()
         if request.algorithm == "depthwise":
             return depthwise.program(request)
+        if request.algorithm in winograd.ALGORITHMS:
+            return winograd.program(request)
         return direct(request)
+
+
+def can_winograd(graph: Graph, node: Node) -> bool:
+    """Whether a convolution is one that Winograd's algorithm computes: 3 x 3, stride 1, dense, with enough channels."""
+    window = Window.of(node)
+    return (
+        (window.kernel, window.stride, window.dilation) == ((3, 3), (1, 1), (1, 1))
+        and groups(node) == 1
+        and min(graph.tensor(node.inputs[1]).shape[:2]) >= 8
+    )
+
+
+def winograd_order(graph: Graph, node: Node) -> tuple[str, ...]:
+    return ("winograd4", "winograd2", "direct")
 
 
 def direct(request: KernelRequest) -> KernelProgram:

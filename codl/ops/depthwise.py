@@ -8,7 +8,7 @@ from codl.graph import Graph, Node
 from codl.ops import activation as activations
 from codl.ops.launch import Constant, Input, KernelProgram, KernelRequest, Launch, Output
 from codl.ops.packing import LazyConstants
-from codl.ops.tile import Strided
+from codl.ops.tile import Strided, simd
 from codl.ops.window import Window, ceil_div, has_bias
 from codl.region import Range
 
@@ -45,7 +45,7 @@ def program(request: KernelRequest) -> KernelProgram:
         launch = Launch("cl/depthwise_gpu.cl", "depthwise_gpu", (chosen,), (*arguments, *params), (c, w, h * n), None)
         return KernelProgram((launch,), constants)
     at_once = rows_per_item(n * h, w * c * window.taps)
-    defines = (("SIMD", request.device.simd_width), chosen)
+    defines = (("SIMD", simd(request.device)), chosen)
     size = (ceil_div(h, at_once), 1, n)
     launch = Launch("cl/depthwise.cl", "depthwise", defines, (*arguments, at_once, *params), size)
     return KernelProgram((launch,), constants)

@@ -9,7 +9,7 @@ from codl.graph import Graph, Node
 from codl.ops.depthwise import rows_per_item
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Launch, Output
 from codl.ops.spec import Dimension, OpSpec, Work
-from codl.ops.tile import Strided
+from codl.ops.tile import Strided, simd
 from codl.ops.window import FLOAT, Window, ceil_div, empty_input
 from codl.region import Region
 
@@ -84,5 +84,5 @@ class Pool(OpSpec):
         # a single row of a large window (global pooling) is shared out by channels
         share = c if at_once > 1 else rows_per_item(c // 64, 64 * w * window.taps) * 64
         size = (ceil_div(h, at_once), ceil_div(c, share), n)
-        vectors = (("SIMD", device.simd_width), *defines)
+        vectors = (("SIMD", simd(device)), *defines)
         return KernelProgram((Launch("cl/pool.cl", "pool", vectors, (*arguments, at_once, share), size),))

@@ -119,8 +119,18 @@ def _constants(problem: TileProblem, width: int) -> tuple[Constant, Constant, La
     return Constant(weights), Constant(bias), LazyConstants(makers)
 
 
+def simd(device: DeviceTraits) -> int:
+    """Floats in a vector of the CPU kernels: 4, 8 or 16."""
+    return 16 if device.simd_width >= 16 else 8 if device.simd_width >= 8 else 4
+
+
+def register_pixels(device: DeviceTraits) -> int:
+    """Pixels of a register tile, 2 vectors each: 28 of AVX-512's 32 registers, 12 of AVX2's 16."""
+    return 14 if simd(device) == 16 else 6
+
+
 def _cpu(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
-    width = 2 * device.simd_width
+    width = 2 * simd(device)
     weights, bias, constants = _constants(problem, width)
     pixels, tiles, blocks = tile_sizes(problem, device)
     chunk = ceil_div(max(1, balanced(problem.k, CHUNK)), 8) * 8
@@ -133,7 +143,7 @@ def _cpu(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
         ceil_div(ceil_div(problem.channels, width), blocks),
         problem.groups,
     )
-    defines = (("SIMD", device.simd_width), ("PIXELS", pixels), activations.define(problem.activation))
+    defines = (("SIMD", simd(device)), ("PIXELS", pixels), activations.define(problem.activation))
     return KernelProgram((Launch("cl/conv_tile.cl", "conv_tile", defines, arguments, size),), constants)
 
 
@@ -142,10 +152,9 @@ def tile_sizes(problem: TileProblem, device: DeviceTraits) -> tuple[int, int, in
 
     Large work-items reuse weights and staged pixels; but every core should get several, each of at least about 20 us.
     """
-    # register tiles of pixels x 2 vectors: 28 of AVX-512's 32 registers, 12 of AVX2's 16
-    pixels = 1 if problem.pixels == 1 else 14 if device.simd_width == 16 else 6
+    pixels = 1 if problem.pixels == 1 else register_pixels(device)
     all_tiles = ceil_div(problem.pixels, pixels)
-    all_blocks = ceil_div(problem.channels, 2 * device.simd_width)
+    all_blocks = ceil_div(problem.channels, 2 * simd(device))
     most = {1: 1, 6: 8, 14: 4}[pixels]
     tiles, blocks = balanced(all_tiles, most), balanced(all_blocks, BLOCKS)
     wanted = 4 * device.compute_units if device.compute_units > 1 else 1
@@ -155,7 +164,7 @@ def tile_sizes(problem: TileProblem, device: DeviceTraits) -> tuple[int, int, in
 
     def cost() -> float:
         """Of one work-item, in units of about 20 us: 2 Mflop, or 256 KiB of weights."""
-        products = problem.k * blocks * 2 * device.simd_width
+        products = problem.k * blocks * 2 * simd(device)
         return max(2.0 * products * tiles * pixels / 2e6, 4.0 * products / 2**18)
 
     while items() < wanted and cost() > 2 and (tiles > 1 or blocks > 1):

@@ -18,22 +18,12 @@
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
 #include "vector.cl"
+#include "register_tile.cl"
 
-#define V (2 * SIMD)
 #define TILES (PIXELS == 6 ? 8 : PIXELS == 14 ? 4 : 1)
 #define CHUNK 256
 #define ROW (CHUNK + 16) /* not a power of two: rows must not share cache sets; room to write beyond the end */
 #define BLOCKS 8
-
-#if PIXELS == 1
-#define EACH(DO) DO(0)
-#elif PIXELS == 6
-#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
-#elif PIXELS == 14
-#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13)
-#else
-#error "PIXELS must be 1, 6 or 14"
-#endif
 
 /* Copies n floats; may write up to SIMD - 1 floats beyond them, and reads beyond them where `limit` allows. */
 static inline void copy(float *to, __global const float *x, int at, int n, int limit) {
@@ -57,19 +47,6 @@ static inline void copy_strided(float *to, __global const float *x, int at, int 
 static inline void zero(float *to, int n) {
   for (int i = 0; i < n; i += SIMD)
     STORE_PRIVATE(to + i, (VEC)(0.0f));
-}
-
-static inline void put(__global float *y, int at, int stride, int count, VEC low, VEC high) {
-  if (count >= V && stride == 1) {
-    STORE(y + at, low);
-    STORE(y + at + SIMD, high);
-  } else {
-    float each[V];
-    STORE_PRIVATE(each, low);
-    STORE_PRIVATE(each + SIMD, high);
-    for (int i = 0; i < min(count, V); i++)
-      y[at + i * stride] = each[i];
-  }
 }
 
 __kernel void conv_tile(__global const float *restrict x, __global const float *restrict w,
@@ -144,24 +121,19 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
       for (int tile = 0; tile < used_tiles; tile++) {
         const float *a = stage + tile * PIXELS * ROW;
         VEC *kept = sums + ((block - first_block) * TILES + tile) * PIXELS * 2;
-#define DECLARE(i) VEC low##i, high##i;
         EACH(DECLARE)
         if (k0 == 0) {
           const VEC low = LOAD(bias), high = LOAD(bias + SIMD);
-#define START(i) low##i = low; high##i = high;
           EACH(START)
         } else {
-#define RESUME(i) low##i = kept[2 * i]; high##i = kept[2 * i + 1];
           EACH(RESUME)
         }
         __global const float *now = panel;
         for (int k = 0; k < k1 - k0; k++, now += V) {
           const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD);
-#define STEP(i) { const VEC v = (VEC)(a[i * ROW + k]); low##i = low##i + v * w_low; high##i = high##i + v * w_high; }
           EACH(STEP)
         }
         if (k1 < k_all) {
-#define KEEP(i) kept[2 * i] = low##i; kept[2 * i + 1] = high##i;
           EACH(KEEP)
         } else {
           const int *at = to + tile * PIXELS, left = count - tile * PIXELS, filled = channels - block * V;

@@ -1,19 +1,23 @@
 /* Explicit vectors of SIMD floats, read and written at any float's address: views need not be aligned, and on
    today's processors the unaligned instruction costs nothing where the address happens to be aligned. */
 
-#if SIMD == 4
+#if SIMD == 1
+#define VEC float
+#elif SIMD == 4
 #define VEC float4
 #elif SIMD == 8
 #define VEC float8
 #elif SIMD == 16
 #define VEC float16
 #else
-#error "SIMD must be 4, 8 or 16"
+#error "SIMD must be 1, 4, 8 or 16"
 #endif
 
+#if SIMD > 1
 typedef float UNALIGNED __attribute__((ext_vector_type(SIMD), aligned(4)));
 
 #define LOAD(from) (*(__global const UNALIGNED *)(from))
 #define STORE(to, v) (*(__global UNALIGNED *)(to) = (v))
 #define LOAD_PRIVATE(from) (*(__private const UNALIGNED *)(from))
 #define STORE_PRIVATE(to, v) (*(__private UNALIGNED *)(to) = (v))
+#endif

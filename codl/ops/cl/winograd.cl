@@ -1,0 +1,136 @@
+/* 3 x 3 convolution with stride 1 by Winograd's F(m, 3) for CPU devices (Lavin and Gray, "Fast Algorithms for
+   Convolutional Neural Networks", 2016; m = OUT): one work-item a group computes up to TILES * PIXELS tiles of
+   OUT x OUT outputs for up to BLOCKS blocks of V = 2 * SIMD channels, so that transformed inputs and sums stay in cache.
+
+     y = A' [ sum_c (G w_c G') * (B' x_c B) ] A         (G w G' is made beforehand, in double precision)
+
+   x   feature map, channels contiguous; x_offset is row 0, column 0, channel 0 of the first image, x_limit the first
+       element not to be read
+   u   [IN * IN][ceil(channels / V)][depth][V] transformed weights, b [ceil(channels / V)][V]
+   y   feature map; y_offset is the first element computed, channels y_c apart
+   Tile (r, c) of a `rows` x `columns` box reads input rows from r * OUT + origin_y on; outside lies padding.
+   Global size: (ceil(tiles of all images / (tiles * PIXELS)), ceil(blocks / blocks_per_item), 1).
+   Compile with SIMD (4, 8, 16), PIXELS (6, 14), OUT (2, 4), ACTIVATION. */
+
+#pragma OPENCL FP_CONTRACT ON
+#include "activation.cl"
+#include "vector.cl"
+#include "register_tile.cl"
+#include "winograd_transforms.cl"
+
+#define TILES ((PIXELS == 6 ? 4 : 2) * (OUT == 2 ? 2 : 1))
+#define MOST (TILES * PIXELS)
+#define CHUNK 64
+#define ROW (CHUNK + 16)
+#define BLOCKS (64 / SIMD) /* 128 channels */
+
+/* One vector of channels, of which `n` are wanted; the others may be anything. */
+static inline VEC channels_at(__global const float *x, int at, int n, int limit) {
+  if (n >= SIMD || at + SIMD <= limit)
+    return LOAD(x + at);
+  float each[SIMD];
+  for (int i = 0; i < SIMD; i++)
+    each[i] = i < n ? x[at + i] : 0.0f;
+  return LOAD_PRIVATE(each);
+}
+
+__kernel void winograd(__global const float *restrict x, __global const float *restrict u,
+                       __global const float *restrict b, __global float *restrict y,
+                       int x_offset, int x_limit, int x_n, int x_y, int x_x, int height, int width,
+                       int y_offset, int y_n, int y_y, int y_x, int y_c, int rows, int columns, int images,
+                       int origin_y, int origin_x, int depth, int channels, int tiles, int blocks_per_item,
+                       float p, float q) {
+  float transformed[IN * IN * MOST * ROW] __attribute__((aligned(64)));
+  VEC sums[IN * IN * BLOCKS * MOST * 2];
+  int in_y[MOST], in_x[MOST], from[MOST], to[MOST];
+
+  const int blocks = (channels + V - 1) / V;
+  const int first_block = get_global_id(1) * blocks_per_item;
+  const int used_blocks = min(blocks_per_item, blocks - first_block);
+  const int tile_rows = (rows + OUT - 1) / OUT, tile_columns = (columns + OUT - 1) / OUT;
+  const int first_tile = get_global_id(0) * tiles * PIXELS;
+  const int count = min(tiles * PIXELS, images * tile_rows * tile_columns - first_tile);
+  const int used_tiles = (count + PIXELS - 1) / PIXELS;
+
+  for (int m = 0; m < count; m++) {
+    const int c = (first_tile + m) % tile_columns, r = (first_tile + m) / tile_columns % tile_rows;
+    const int n = (first_tile + m) / tile_columns / tile_rows;
+    in_y[m] = r * OUT + origin_y;
+    in_x[m] = c * OUT + origin_x;
+    from[m] = x_offset + n * x_n + in_y[m] * x_y + in_x[m] * x_x;
+    to[m] = y_offset + n * y_n + r * OUT * y_y + c * OUT * y_x;
+  }
+
+  for (int c0 = 0; c0 < depth; c0 += CHUNK) {
+    const int length = min(CHUNK, depth - c0);
+    for (int m = 0; m < count; m++) {
+      const bool inner = in_y[m] >= 0 && in_x[m] >= 0 && in_y[m] + IN <= height && in_x[m] + IN <= width;
+      for (int c = 0; c < length; c += SIMD) {
+        VEC half_way[IN][IN];
+        for (int j = 0; j < IN; j++) {
+          VEC d[IN], t[IN];
+          for (int i = 0; i < IN; i++)
+            d[i] = inner || ((uint)(in_y[m] + i) < (uint)height && (uint)(in_x[m] + j) < (uint)width)
+                       ? channels_at(x, from[m] + i * x_y + j * x_x + c0 + c, length - c, x_limit) : (VEC)(0.0f);
+          TRANSFORM_INPUT(t, d)
+          for (int i = 0; i < IN; i++)
+            half_way[i][j] = t[i];
+        }
+        for (int i = 0; i < IN; i++) {
+          VEC t[IN];
+          TRANSFORM_INPUT(t, half_way[i])
+          for (int j = 0; j < IN; j++)
+            STORE_PRIVATE(transformed + ((i * IN + j) * MOST + m) * ROW + c, t[j]);
+        }
+      }
+    }
+    for (int xi = 0; xi < IN * IN; xi++)
+      for (int block = 0; block < used_blocks; block++)
+        for (int tile = 0; tile < used_tiles; tile++) {
+          __global const float *now = u + ((long)(xi * blocks + first_block + block) * depth + c0) * V;
+          const float *a = transformed + (xi * MOST + tile * PIXELS) * ROW;
+          VEC *kept = sums + ((xi * BLOCKS + block) * MOST + tile * PIXELS) * 2;
+          EACH(DECLARE)
+          if (c0 == 0) {
+            const VEC low = (VEC)(0.0f), high = low;
+            EACH(START)
+          } else {
+            EACH(RESUME)
+          }
+          for (int k = 0; k < length; k++, now += V) {
+            const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD);
+            EACH(STEP)
+          }
+          EACH(KEEP)
+        }
+  }
+
+  for (int block = 0; block < used_blocks; block++) {
+    const int channel = (first_block + block) * V;
+    for (int m = 0; m < count; m++) {
+      const int high = min(OUT, rows - (in_y[m] - origin_y)), wide = min(OUT, columns - (in_x[m] - origin_x));
+      VEC results[2][OUT][OUT];
+      for (int side = 0; side < 2; side++) {
+        const VEC bias = LOAD(b + channel + side * SIMD);
+        VEC half_way[OUT][IN];
+        for (int j = 0; j < IN; j++) {
+          VEC d[IN], t[OUT];
+          for (int i = 0; i < IN; i++)
+            d[i] = sums[(((i * IN + j) * BLOCKS + block) * MOST + m) * 2 + side];
+          TRANSFORM_OUTPUT(t, d)
+          for (int i = 0; i < OUT; i++)
+            half_way[i][j] = t[i];
+        }
+        for (int i = 0; i < OUT; i++) {
+          VEC t[OUT];
+          TRANSFORM_OUTPUT(t, half_way[i])
+          for (int j = 0; j < OUT; j++)
+            results[side][i][j] = ACTIVATE(t[j] + bias, p, q);
+        }
+      }
+      for (int i = 0; i < high; i++)
+        for (int j = 0; j < wide; j++)
+          put(y, to[m] + i * y_y + j * y_x + channel * y_c, y_c, channels - channel, results[0][i][j], results[1][i][j]);
+    }
+  }
+}
