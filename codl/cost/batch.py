@@ -58,22 +58,40 @@ class BatchCosts:
     def __init__(self, cost: CostModel) -> None:
         self.cost = cost
         self._candidates: dict[str, tuple[_Candidate, ...]] = {}
+        self._chosen: dict[object, list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]] = {}
 
     def works(self, node: Node, ranges: Ranges) -> Work | None:
         """The work of non-empty boxes as one `Work` of arrays; None where the family cannot do that.
 
-        The first, middle and last box are checked against the work of one box.
+        One of the boxes is checked against the work that the family tells for it alone.
         """
-        spec, graph = REGISTRY[node], self.cost.graph
+        if not isinstance(self.cost, CostModel):
+            return None
+        spec, graph, middle = REGISTRY[node], self.cost.graph, len(ranges) // 2
         try:
             work = spec.work(graph, node, regions_of(ranges))
         except (TypeError, ValueError):
             return None
-        for index in {0, len(ranges) // 2, len(ranges) - 1}:
-            alone = spec.work(graph, node, region_at(ranges, index))
-            if any(_at(getattr(work, name), index) != getattr(alone, name) for name in _FIELDS):
-                return None
-        return work
+        alone = spec.work(graph, node, region_at(ranges, middle))
+        same = all(_at(getattr(work, name), middle) == getattr(alone, name) for name in _FIELDS)
+        return work if same else None
+
+    def reads(self, node: Node, ranges: Ranges) -> list[Ranges]:
+        """What computing non-empty boxes reads of each variable input, each (boxes, axes, 2)."""
+        spec, graph, middle = REGISTRY[node], self.cost.graph, len(ranges) // 2
+        alone = spec.input_regions(graph, node, region_at(ranges, middle))
+        try:
+            many = spec.input_regions(graph, node, regions_of(ranges))
+            found = [_as_ranges(region, len(ranges)) for region in many]
+            if all(region_at(rows, middle) == one for rows, one in zip(found, alone, strict=True)):
+                return found
+        except (TypeError, ValueError):
+            pass  # not plain arithmetic
+        rows = [spec.input_regions(graph, node, region_at(ranges, index)) for index in range(len(ranges))]
+        return [
+            np.array([row[slot].ranges for row in rows], dtype=np.int64).reshape(len(ranges), -1, 2)
+            for slot in range(len(alone))
+        ]
 
     def kernels(self, node: Node, ranges: Ranges, processors: tuple[str, ...]) -> Floats:
         """(ns, bytes over the memory bus, joules) of non-empty boxes, (processors, boxes, 3).
@@ -81,7 +99,7 @@ class BatchCosts:
         Raises:
             UncalibratedError: a constant is missing.
         """
-        work = self.works(node, ranges) if isinstance(self.cost, CostModel) else None
+        work = self.works(node, ranges)
         if work is None:
             regions = [region_at(ranges, index) for index in range(len(ranges))]
             found = [[self.cost.kernel(node, region, name) for region in regions] for name in processors]
@@ -95,10 +113,12 @@ class BatchCosts:
         rest = np.ones(len(ranges), dtype=bool)
         fastest = hardware.libraries[hardware.library].choice == "fastest"
         variants = REGISTRY[node].algorithms(self.cost.graph, node) if fastest else ()
-        for candidate in self._of(processor):
+        for candidate, tests in self._able(processor, work):
             if fastest and candidate.kernel.algorithm not in variants:
                 continue
-            able = self._matches(candidate, work, len(ranges)) & (rest | fastest)
+            able = rest.copy() if not fastest else np.ones(len(ranges), dtype=bool)
+            for name, test in tests:
+                able &= test(getattr(work, name))
             if not able.any():
                 continue
             here, moved = (np.broadcast_to(v, len(ranges)) for v in candidate.predict(work))
@@ -113,19 +133,21 @@ class BatchCosts:
         rows[:, 0], rows[:, 1], rows[:, 2] = seconds * NS, nbytes, joules
         return rows
 
-    def _matches(self, candidate: _Candidate, work: Work, count: int) -> NDArray[np.bool_]:
-        """Whether the kernel takes each of the boxes."""
-        able = np.ones(count, dtype=bool)
-        many = []
-        for name, test in candidate.tests.items():
-            value = getattr(work, name)
-            if isinstance(value, np.ndarray):
-                many.append((test, value))
-            elif not test(value):
-                return np.zeros(count, dtype=bool)
-        for test, value in many:
-            able &= test(value)
-        return able
+    def _able(self, processor: str, work: Work) -> list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]:
+        """Kernels whose conditions hold as far as they are about numbers, with the tests of arrays that are left."""
+        numbers = tuple(None if isinstance(value := getattr(work, name), np.ndarray) else value for name in _FIELDS[:-4])
+        key = (processor, numbers)
+        if key not in self._chosen:
+            self._chosen[key] = [
+                (candidate, [(name, test) for name, test in candidate.tests.items() if self._many(work, name)])
+                for candidate in self._of(processor)
+                if all(self._many(work, name) or test(getattr(work, name)) for name, test in candidate.tests.items())
+            ]
+        return self._chosen[key]
+
+    @staticmethod
+    def _many(work: Work, name: str) -> bool:
+        return isinstance(getattr(work, name), np.ndarray)
 
     def _of(self, processor: str) -> tuple[_Candidate, ...]:
         if processor not in self._candidates:
@@ -154,6 +176,14 @@ def _for_arrays(name: str, matches: Callable[[Any], Any]) -> Callable[[Any], Any
         return np.array([bool(matches(SimpleNamespace(**{name: one}))) for one in unique.tolist()])[inverse]
 
     return test
+
+
+def _as_ranges(region: Region, count: int) -> Ranges:
+    ranges = np.empty((count, len(region.ranges), 2), dtype=np.int64)
+    for axis, (start, stop) in enumerate(region.ranges):
+        ranges[:, axis, 0] = start
+        ranges[:, axis, 1] = stop
+    return ranges
 
 
 def _at(value: Any, index: int) -> Any:

@@ -9,7 +9,7 @@ by its `contention`, and all traffic must pass through the memory's bandwidth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 
 from codl.cost import CostModel
 from codl.graph import Graph
-from codl.plan.model import Plan
+from codl.ops import Dimension
+from codl.plan.model import Chain, Plan
 from codl.plan.partition import chain_regions, exits, external_reads, output_parts
 from codl.plan.sharing import Ledger, Share, SharingModel
 from codl.region import Region
@@ -86,11 +87,18 @@ class Concurrency:
         return max(*slowed, nbytes / self.bandwidth)
 
 
-def plan_latency(graph: Graph, plan: Plan, cost: CostModel, *, bound: bool = False) -> PlanLatency:
+Boxes = dict[str, dict[str, Region]]
+"""processor -> operator -> box that it computes"""
+
+
+def plan_latency(
+    graph: Graph, plan: Plan, cost: CostModel, *, bound: bool = False, boxes: Sequence[Boxes] | None = None
+) -> PlanLatency:
     """The summed latency of a plan (the module's formula).
 
     Args:
         bound: count synchronisations at the planner's upper bound instead of their typical value.
+        boxes: `chain_boxes` of each chain, where they are known.
 
     Raises:
         UncalibratedError: a constant that the prediction needs is missing.
@@ -100,7 +108,11 @@ def plan_latency(graph: Graph, plan: Plan, cost: CostModel, *, bound: bool = Fal
     data_types = {name: use.data_type for name, use in plan.processors.items()}
     model = SharingModel(cost, plan.sharing, used, kinds, data_types, plan.home, bound)
     ledger = Ledger(graph, model)
-    chains = tuple(_chain(graph, plan, index, cost, ledger) for index in range(len(plan.chains)))
+    if boxes is None:
+        boxes = [chain_boxes(graph, chain, plan.alignment, plan.processors) for chain in plan.chains]
+    chains = tuple(
+        _chain(graph, plan, chain, cost, ledger, own) for chain, own in zip(plan.chains, boxes, strict=True)
+    )
     finish = _finish(graph, ledger)
     compute = sum(chain.compute_ns for chain in chains)
     sharing = sum(chain.share.ns for chain in chains) + finish.ns
@@ -109,13 +121,16 @@ def plan_latency(graph: Graph, plan: Plan, cost: CostModel, *, bound: bool = Fal
     return PlanLatency(chains, finish, compute + sharing, compute, sharing, joules)
 
 
-def _chain(graph: Graph, plan: Plan, index: int, cost: CostModel, ledger: Ledger) -> ChainLatency:
-    chain = plan.chains[index]
+def chain_boxes(graph: Graph, chain: Chain, alignment: Mapping[Dimension, int], processors: Iterable[str]) -> Boxes:
+    """What each processor computes of a chain, in dealing order."""
+    shares = {name: chain.shares[name] for name in processors if name in chain.shares}
+    step = alignment.get(chain.dimension, 1) if chain.dimension else 1
+    parts = output_parts(graph, chain.operators[-1], chain.dimension, shares, step)
+    return chain_regions(graph, chain.operators, parts)
+
+
+def _chain(graph: Graph, plan: Plan, chain: Chain, cost: CostModel, ledger: Ledger, regions: Boxes) -> ChainLatency:
     model = ledger.model
-    shares = {name: chain.shares[name] for name in plan.processors if name in chain.shares}
-    alignment = plan.alignment.get(chain.dimension, 1) if chain.dimension else 1
-    parts = output_parts(graph, chain.operators[-1], chain.dimension, shares, alignment)
-    regions = chain_regions(graph, chain.operators, parts)
     inside = {value for name in chain.operators for value in graph.by_name[name].outputs}
     share = model.together([ledger.fetch(p, external_reads(graph, own, inside)) for p, own in regions.items()])
     kernels: dict[str, float] = {}

@@ -17,7 +17,7 @@ from codl.plan.evaluate import plan_latency
 from codl.plan.model import Chain, Plan
 from codl.plan.optimal import optimal_chains
 from codl.plan.problem import OBJECTIVES, Problem, Weights, data_types
-from codl.plan.singles import Isolated, best_placement, best_single, split_decision
+from codl.plan.singles import Isolated, best_placement, singles
 
 Planner = Callable[[Problem], list[Chain]]
 
@@ -117,15 +117,14 @@ def _along(*dimensions: Dimension) -> Planner:
     """Every operator at its own best ratio along these dimensions, no chains."""
 
     def plan(problem: Problem) -> list[Chain]:
-        isolated = Isolated(problem)
-        return [best_single(isolated, index, dimensions).chain(problem) for index in range(len(problem.graph))]
+        return [decision.chain(problem) for decision in singles(problem, dimensions)]
 
     return plan
 
 
 def _codl(problem: Problem) -> list[Chain]:
     """Hybrid dimensions and greedy chains (algorithm 1)."""
-    return [decision.chain(problem) for decision in chained(problem, Isolated(problem), BOTH)]
+    return [decision.chain(problem) for decision in chained(problem, BOTH)]
 
 
 def _mulayer(problem: Problem) -> list[Chain]:
@@ -144,13 +143,11 @@ def _mulayer(problem: Problem) -> list[Chain]:
     isolated = Isolated(problem)
     chains = []
     for index in range(len(problem.graph)):
-        run = None
-        if flops[index] and OC[0] in problem.tables.dimensions(index):
-            run = next(problem.tables.runs(index, OC[0], problem.nearest(index, OC[0], share)), None)
-        if run is None:
-            chains.append(best_placement(isolated, index).chain(problem))
+        cut = problem.nearest(index, *OC, share) if flops[index] else 0
+        if cut:
+            chains.append(problem.split(index, index, *OC, cut))
         else:
-            chains.append(split_decision(problem, run, 0, 0.0).chain(problem))
+            chains.append(best_placement(isolated, index).chain(problem))
     return chains
 
 

@@ -14,11 +14,10 @@ from codl.errors import InputError
 from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import REGISTRY, Dimension
-from codl.plan.evaluate import NS_PER_S, Concurrency, PlanLatency, plan_latency
+from codl.plan.evaluate import NS_PER_S, Boxes, Concurrency, PlanLatency, chain_boxes, plan_latency
 from codl.plan.model import Chain, Plan, ProcessorUse, Reference
-from codl.plan.partition import chain_regions, output_parts
 from codl.plan.sharing import SharingModel
-from codl.plan.tables import Floats, Ids, Run, Tables
+from codl.plan.tables import Columns, Floats, Ids, Tables
 from codl.region import Region
 
 OBJECTIVES = ("latency", "energy", "edp")
@@ -116,9 +115,15 @@ class Problem:
             raise InputError(f"{self.hardware.name}: no processor of kind cpu, which {node.name} ({node.onnx_op or node.op}) needs")
         return able
 
-    def compute_ns(self, run: Run) -> Floats:
-        """Kernel time of a chain at each cut, both processors working at once."""
-        found: Floats = self.concurrency.pair(run.ns[0], run.ns[1], run.nbytes.sum(axis=0))
+    @cached_property
+    def extents(self) -> Mapping[Dimension, Ids]:
+        """Rows or channels of each operator's output by dimension; 1 where it cannot be cut."""
+        tables, count = self.tables, range(len(self.graph))
+        return {d: np.array([tables.extent(i, d) if d in tables.dimensions(i) else 1 for i in count]) for d in Dimension}
+
+    def compute_ns(self, columns: Columns) -> Floats:
+        """Kernel time of each column, both processors working at once."""
+        found: Floats = self.concurrency.pair(columns.ns[0], columns.ns[1], columns.nbytes.sum(axis=0))
         return found
 
     def value(self, ns: Floats, joules: Floats) -> Floats:
@@ -127,35 +132,32 @@ class Problem:
 
     def grid(self, index: int, dimension: Dimension) -> Ids:
         """Indices into `tables.cuts` of the ratios 0, step, ..., 1 that really cut an operator in two."""
-        node = self.graph.nodes[index]
-        extent = self.graph.tensors[node.output].shape[self.tables.dimensions(index)[dimension]]
-        alignment = self.alignment.get(dimension, 1)
+        if dimension not in self.tables.dimensions(index):
+            return np.zeros(0, dtype=np.int64)
+        extent, alignment = self.tables.extent(index, dimension), self.alignment.get(dimension, 1)
         steps = round(1 / self.ratio_step)
         wanted = {round(step * self.ratio_step * extent / alignment) for step in range(1, steps)}
         return np.array(sorted(k - 1 for k in wanted if 0 < k * alignment < extent), dtype=np.int64)
 
-    def nearest(self, index: int, dimension: Dimension, ratio: float) -> Ids:
-        """The index into `tables.cuts` of the cut nearest to a ratio; none if an operator is too small to be cut."""
+    def nearest(self, index: int, dimension: Dimension, ratio: float) -> int:
+        """The aligned cut nearest to a ratio; 0 if an operator cannot be cut."""
+        if dimension not in self.tables.dimensions(index):
+            return 0
         cuts = self.tables.cuts(index, dimension)
-        axis = self.tables.dimensions(index)[dimension]
-        extent = self.graph.tensors[self.graph.nodes[index].output].shape[axis]
         if not len(cuts):
-            return np.zeros(0, dtype=np.int64)
-        return np.array([int(np.argmin(np.abs(cuts - ratio * extent)))])
+            return 0
+        return int(cuts[np.argmin(np.abs(cuts - ratio * self.tables.extent(index, dimension)))])
 
     def flops(self, index: int) -> float:
         """Floating-point operations of an operator."""
         node = self.graph.nodes[index]
         return REGISTRY[node].work(self.graph, node, Region.full(self.graph.tensors[node.output].shape)).flops
 
-    def split(self, run: Run, chosen: int) -> Chain:
-        """A chain of a plan from one cut of a run."""
-        nodes = self.graph.nodes[run.start : run.stop + 1]
-        last = nodes[-1]
-        extent = self.graph.tensors[last.output].shape[self.tables.dimensions(run.stop)[run.dimension]]
-        ratio = int(run.cuts[chosen]) / extent
-        shares = {self.pair[0]: ratio, self.pair[1]: 1 - ratio}
-        return Chain(operators=tuple(node.name for node in nodes), dimension=run.dimension, shares=shares)
+    def split(self, start: int, stop: int, dimension: Dimension, cut: int) -> Chain:
+        """The operators start..stop as a chain of a plan, the last one's output cut in two."""
+        ratio = cut / self.tables.extent(stop, dimension)
+        operators = tuple(node.name for node in self.graph.nodes[start : stop + 1])
+        return Chain(operators=operators, dimension=dimension, shares={self.pair[0]: ratio, self.pair[1]: 1 - ratio})
 
     def placed(self, index: int, processor: int) -> Chain:
         """One operator on one processor."""
@@ -167,6 +169,8 @@ class Problem:
         Args:
             started: when planning began, by `time.perf_counter`.
         """
+        names = tuple(self.hardware.processors)
+        boxes = [chain_boxes(self.graph, chain, self.alignment, names) for chain in chains]
         plan = Plan(
             model=Reference(name=self.graph.name, digest=self.graph.digest),
             hardware=Reference(name=self.hardware.name, digest=self.hardware.digest),
@@ -179,22 +183,19 @@ class Problem:
             home=self.hardware.sharing.home,
             alignment=self.alignment,
             chains=tuple(chains),
-            algorithms=self._algorithms(chains),
+            algorithms=self._algorithms(boxes),
         )
-        expected = plan_latency(self.graph, plan, self.cost).total_ns / 1e6
+        expected = plan_latency(self.graph, plan, self.cost, boxes=boxes).total_ns / 1e6
         spent = None if started is None else (time.perf_counter() - started) * 1e3
         return plan.model_copy(update={"predicted_ms": expected, "planning_ms": spent})
 
-    def _algorithms(self, chains: Sequence[Chain]) -> dict[str, dict[str, str]]:
+    def _algorithms(self, boxes: Sequence[Boxes]) -> dict[str, dict[str, str]]:
         """The kernel library's choice for every part."""
         chosen: dict[str, dict[str, str]] = {}
-        for chain in chains:
-            alignment = self.alignment.get(chain.dimension, 1) if chain.dimension else 1
-            parts = output_parts(self.graph, chain.operators[-1], chain.dimension, chain.shares, alignment)
-            for processor, own in chain_regions(self.graph, chain.operators, parts).items():
-                for name, region in own.items():
-                    node = self.graph.by_name[name]
-                    chosen.setdefault(name, {})[processor] = self.cost.algorithm(node, region, processor)
+        for processor, own in (item for chain in boxes for item in chain.items()):
+            for name, region in own.items():
+                algorithm = self.cost.algorithm(self.graph.by_name[name], region, processor)
+                chosen.setdefault(name, {})[processor] = algorithm
         return {node.name: chosen[node.name] for node in self.graph.nodes if node.name in chosen}
 
     def objective(self, latency: PlanLatency) -> float:

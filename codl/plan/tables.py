@@ -8,13 +8,15 @@ of them in a deep network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codl.cost import CostModel
+from codl.cost.batch import BatchCosts
 from codl.graph import Graph, Node
 from codl.ops import REGISTRY, Dimension
 from codl.region import Region
@@ -23,6 +25,7 @@ Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 NOTHING = -1
 """The number of the empty box, of every tensor."""
+_UNKNOWN = -2
 
 
 class Boxes:
@@ -30,39 +33,70 @@ class Boxes:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
-        self.regions: list[Region] = []
-        self._ids: dict[Region, int] = {}
-        self._ranges: Ids = np.zeros((0, len(shape), 2), dtype=np.int64)
+        self.count = 0
+        self.whole: Ids = np.array([(0, extent) for extent in shape], dtype=np.int64).reshape(len(shape), 2)
+        self._ids: dict[bytes, int] = {}
+        self._full: int | None = None
+        self._ranges: Ids = np.zeros((8, len(shape), 2), dtype=np.int64)
+        self._sizes = np.zeros(9)
+        """elements of each box; the last is the empty box's"""
         self._cuts: dict[tuple[int, int], tuple[Ids, Ids, Ids]] = {}
-
-    def id(self, region: Region) -> int:
-        """The number of a box; `NOTHING` for an empty one."""
-        found = self._ids.get(region)
-        if found is None:
-            if region.empty:
-                return NOTHING
-            found = self._ids[region] = len(self.regions)
-            self.regions.append(region)
-        return found
 
     @property
     def ranges(self) -> Ids:
         """(start, stop) of every axis of every box, (boxes, axes, 2)."""
-        if len(self._ranges) < len(self.regions):
-            fresh = [region.ranges for region in self.regions[len(self._ranges) :]]
-            block = np.array(fresh, dtype=np.int64).reshape(len(fresh), len(self.shape), 2)
-            self._ranges = np.concatenate([self._ranges, block])
-        return self._ranges
+        return self._ranges[: self.count]
+
+    def ids(self, ranges: Ids) -> Ids:
+        """The numbers of boxes given as (boxes, axes, 2); `NOTHING` for empty ones."""
+        if not self.shape or not len(ranges):
+            return np.zeros(len(ranges), dtype=np.int64)
+        rows = np.ascontiguousarray(ranges, dtype=np.int64)
+        keys = rows.reshape(len(rows), -1).view(np.dtype((np.void, 16 * len(self.shape)))).ravel().tolist()
+        known = self._ids
+        found = [known.get(key, _UNKNOWN) for key in keys]
+        ids = np.array(found, dtype=np.int64)
+        fresh = np.flatnonzero(ids == _UNKNOWN)
+        if len(fresh):
+            self._add([keys[index] for index in fresh], rows[fresh])
+            ids[fresh] = [known[keys[index]] for index in fresh]
+        return ids
+
+    def _add(self, keys: Sequence[bytes], rows: Ids) -> None:
+        """Number boxes that turned up; some may be the same."""
+        firsts = {key: index for index, key in reversed(list(enumerate(keys)))}
+        chosen = np.array(sorted(firsts.values()), dtype=np.int64)
+        rows = rows[chosen]
+        empty = (rows[:, :, 1] <= rows[:, :, 0]).any(axis=1)
+        kept = rows[~empty]
+        while self.count + len(kept) > len(self._ranges):
+            self._ranges = np.concatenate([self._ranges, np.zeros_like(self._ranges)])
+            self._sizes = np.concatenate([self._sizes, np.zeros(len(self._sizes) - 1)])
+        new = slice(self.count, self.count + len(kept))
+        self._ranges[new] = kept
+        self._sizes[new] = np.prod(kept[:, :, 1] - kept[:, :, 0], axis=1, dtype=np.float64)
+        number = self.count
+        for index, nothing in zip(chosen.tolist(), empty.tolist(), strict=True):
+            self._ids[keys[index]] = NOTHING if nothing else number
+            number += not nothing
+        self.count = number
+
+    def full(self) -> int:
+        """The number of the whole tensor."""
+        if self._full is None:
+            self._full = int(self.ids(self.whole[None])[0])
+        return self._full
 
     def cuts(self, axis: int, alignment: int) -> tuple[Ids, Ids, Ids]:
         """Every way to cut an axis in two at a multiple of `alignment`: (cuts, boxes before, boxes from the cut on)."""
         key = (axis, alignment)
         if key not in self._cuts:
-            whole, extent = Region.full(self.shape), self.shape[axis]
-            cuts = np.arange(alignment, extent, alignment, dtype=np.int64)
-            before = [self.id(whole.along(axis, 0, int(cut))) for cut in cuts]
-            after = [self.id(whole.along(axis, int(cut), extent)) for cut in cuts]
-            self._cuts[key] = (cuts, np.array(before, dtype=np.int64), np.array(after, dtype=np.int64))
+            cuts = np.arange(alignment, self.shape[axis], alignment, dtype=np.int64)
+            rows = np.repeat(self.whole[None], 2 * len(cuts), axis=0)
+            rows[: len(cuts), axis, 1] = cuts
+            rows[len(cuts) :, axis, 0] = cuts
+            ids = self.ids(rows)
+            self._cuts[key] = (cuts, ids[: len(cuts)], ids[len(cuts) :])
         return self._cuts[key]
 
     def hull(self, left: Ids, right: Ids) -> Ids:
@@ -70,20 +104,20 @@ class Boxes:
         if left is right or np.array_equal(left, right):
             return left
         merged = np.where(left == NOTHING, right, left)
-        for index in np.flatnonzero((left != NOTHING) & (right != NOTHING) & (left != right)):
-            merged[index] = self.id(self.regions[left[index]].hull(self.regions[right[index]]))
+        both = (left != NOTHING) & (right != NOTHING) & (left != right)
+        if both.any():
+            a, b = self.ranges[left[both]], self.ranges[right[both]]
+            rows = np.stack([np.minimum(a[..., 0], b[..., 0]), np.maximum(a[..., 1], b[..., 1])], axis=-1)
+            merged[both] = self.ids(rows)
         return merged
 
     def sizes(self, ids: Ids) -> Floats:
         """Elements of each box."""
-        ranges = self.ranges[ids]
-        return np.where(ids == NOTHING, 0.0, np.prod(ranges[..., 1] - ranges[..., 0], axis=-1, dtype=np.float64))
+        return self._sizes[ids]
 
     def missing(self, own: Ids, need: Ids) -> Floats:
         """Elements of each needed box that each owned box lacks: (owned, needed)."""
-        if not self.regions:
-            return np.zeros((len(own), len(need)))
-        have, want = self.ranges[own], self.ranges[need]
+        have, want = self._ranges[own], self._ranges[need]
         common = np.ones((len(own), len(need)))
         for axis, extent in enumerate(self.shape):
             if bool(np.all((have[:, axis, 0] == 0) & (have[:, axis, 1] == extent))):
@@ -99,81 +133,113 @@ class Boxes:
 class _Operator:
     """What all operators that are alike share: costs by processor and box, boxes read by input and box."""
 
-    def __init__(self, graph: Graph, node: Node, out: Boxes, inputs: Sequence[Boxes], processors: int) -> None:
+    def __init__(
+        self, graph: Graph, node: Node, out: Boxes, inputs: Sequence[Boxes], batch: BatchCosts,
+        processors: tuple[str, ...], likely: Mapping[Dimension, int],
+    ) -> None:  # fmt: skip
         self.graph = graph
         self.node = node
         self.out = out
         self.inputs = tuple(inputs)
-        self.costs = [np.full((0, 3), np.nan) for _ in range(processors)]
-        self.reads: Ids = np.zeros((len(self.inputs), 0), dtype=np.int64)
+        self.batch = batch
+        self.processors = processors
         self.dimensions = REGISTRY[node].dimensions(graph, node)
+        self.likely = [(axis, likely[d]) for d, axis in self.dimensions.items() if d in likely]
+        out.full()
+        for axis, step in self.likely:
+            out.cuts(axis, step)
+        self._asked: set[str] = set()
+        self._costs = np.zeros((len(processors), 1, 3))
+        self._reads: Ids = np.full((len(self.inputs), 1), NOTHING, dtype=np.int64)
 
-    def costs_of(self, cost: CostModel, processor: int, name: str, ids: Ids) -> Floats:
-        """(ns, bytes of memory traffic, joules) of each box, (boxes, 3); zero for the empty box."""
-        table = self.costs[processor]
-        if len(table) <= len(self.out.regions):  # one row more than boxes: the last is the empty box's
-            grown = np.full((2 * len(self.out.regions) + 8, 3), np.nan)
-            grown[: max(len(table) - 1, 0)] = table[:-1]
-            grown[-1] = 0.0
-            table = self.costs[processor] = grown
-        rows = table[ids]
-        unknown = np.isnan(rows[:, 0])
+    def costs(self, ids: Ids) -> Floats:
+        """(ns, bytes of memory traffic, joules) of the boxes `ids[p]` on each processor p; zero for the empty box.
+
+        Args:
+            ids: (processors, boxes).
+
+        Returns:
+            (processors, boxes, 3)
+        """
+        size = self._costs.shape[1]
+        if size <= self.out.count:  # one column more than boxes: the last is the empty box's
+            grown = np.full((len(self.processors), 2 * self.out.count + 8, 3), np.nan)
+            grown[:, : size - 1] = self._costs[:, :-1]
+            grown[:, -1] = 0.0
+            self._costs = grown
+        unknown = np.isnan(self._costs[0, :, 0][ids])
         if unknown.any():
-            for index in np.unique(ids[unknown]):
-                found = cost.kernel(self.node, self.out.regions[index], name)
-                table[index] = (found.ns, found.nbytes, found.joules)
-            rows = table[ids]
+            fresh = np.unique(np.concatenate([ids[unknown], self._likely("costs")]))
+            self._costs[:, fresh] = self.batch.kernels(self.node, self.out.ranges[fresh], self.processors)
+        rows: Floats = self._costs[np.arange(len(ids))[:, None], ids]
         return rows
 
-    def reads_of(self, ids: Ids) -> list[Ids]:
-        """The boxes of each variable input that computing these boxes reads."""
-        unknown = -2
-        if self.reads.shape[1] <= len(self.out.regions):
-            grown = np.full((len(self.inputs), 2 * len(self.out.regions) + 8), unknown, dtype=np.int64)
-            grown[:, : max(self.reads.shape[1] - 1, 0)] = self.reads[:, :-1]
+    def asked(self, question: str) -> bool:
+        """Whether "costs" or "reads" were asked of it before."""
+        return question in self._asked
+
+    def _likely(self, question: str) -> Ids:
+        """Boxes that will be asked about soon, the first time that a question is asked: everything in one batch."""
+        if question in self._asked:
+            return np.zeros(0, dtype=np.int64)
+        self._asked.add(question)
+        found = [ids for axis, step in self.likely for ids in self.out.cuts(axis, step)[1:]]
+        return np.concatenate([np.array([self.out.full()]), *found])
+
+    def reads(self, ids: Ids) -> Ids:
+        """The box of each variable input that computing each box reads, (inputs, *ids.shape)."""
+        size = self._reads.shape[1]
+        if size <= self.out.count:
+            grown = np.full((len(self.inputs), 2 * self.out.count + 8), _UNKNOWN, dtype=np.int64)
+            grown[:, : size - 1] = self._reads[:, :-1]
             grown[:, -1] = NOTHING
-            self.reads = grown
+            self._reads = grown
         if not self.inputs:
-            return []
-        rows = self.reads[:, ids]
-        if (rows[0] == unknown).any():
-            spec = REGISTRY[self.node]
-            for index in np.unique(ids[rows[0] == unknown]):
-                boxes = spec.input_regions(self.graph, self.node, self.out.regions[index])
-                self.reads[:, index] = [table.id(box) for table, box in zip(self.inputs, boxes, strict=True)]
-            rows = self.reads[:, ids]
-        return list(rows)
+            return self._reads[:, ids]
+        unknown = self._reads[0][ids] == _UNKNOWN
+        if unknown.any():
+            fresh = np.unique(np.concatenate([ids[unknown], self._likely("reads")]))
+            for slot, ranges in enumerate(self.batch.reads(self.node, self.out.ranges[fresh])):
+                self._reads[slot, fresh] = self.inputs[slot].ids(ranges)
+        return self._reads[:, ids]
 
 
 @dataclass(frozen=True)
-class Run:
-    """Operators `start`..`stop` (positions, both included) as one chain, cut in two in several ways.
+class Columns:
+    """Chains that begin with operator `start` and are cut in two along `dimension`: one column a chain and cut.
 
-    Rows of the arrays are the two processors, columns the cuts.
+    Rows of two-row arrays are the two processors. Columns of one chain lie side by side, shorter chains first.
 
     Args:
-        cuts: rows or channels of the last operator's output that the first processor computes.
-        ns, nbytes, joules: of all kernels of a processor, halo included, (2, cuts).
-        parts: boxes of the last output, (2, cuts).
-        needs: by tensor from before the chain, the boxes that each processor reads, (2, cuts).
+        stop: position of the last operator.
+        cut: rows or channels of the last operator's output that the first processor computes.
+        ns, nbytes, joules: of all kernels of a processor, halo included, (2, columns).
+        parts: boxes of the last operator's output (numbers of `Tables.boxes` of that tensor), (2, columns).
+        part_bytes: their sizes.
+        needs: by tensor from before the chain, the boxes that each processor reads, (2, columns).
     """
 
     start: int
-    stop: int
     dimension: Dimension
-    cuts: Ids
+    stop: Ids
+    cut: Ids
     ns: Floats
     nbytes: Floats
     joules: Floats
     parts: Ids
+    part_bytes: Floats
     needs: Mapping[str, Ids]
 
-    def at(self, chosen: Ids | slice) -> Run:
-        """The same chain with some of its cuts."""
-        return Run(
-            self.start, self.stop, self.dimension, self.cuts[chosen], self.ns[:, chosen], self.nbytes[:, chosen],
-            self.joules[:, chosen], self.parts[:, chosen], {value: ids[:, chosen] for value, ids in self.needs.items()},
+    def at(self, chosen: Ids | NDArray[np.bool_]) -> Columns:
+        """Some of the columns."""
+        return Columns(
+            self.start, self.dimension, self.stop[chosen], self.cut[chosen], self.ns[:, chosen], self.nbytes[:, chosen],
+            self.joules[:, chosen], self.parts[:, chosen], self.part_bytes[:, chosen],
+            {value: ids[:, chosen] for value, ids in self.needs.items()},
         )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.stop)
 
 
 class Tables:
@@ -192,8 +258,13 @@ class Tables:
         self.processors = tuple(processors)
         self.alignment = dict(alignment)
         self._boxes: dict[tuple[int, ...], Boxes] = {}
+        batch = BatchCosts(cost)
+        # Cuts of a chain's earlier operators follow from the last one's and their halo: rows at any place, channels
+        # where the last one is cut.
+        likely = {Dimension.HEIGHT: 1, Dimension.OUTPUT_CHANNEL: self.alignment.get(Dimension.OUTPUT_CHANNEL, 1)}
         alike: dict[object, _Operator] = {}
         self._operators: list[_Operator] = []
+        self._wholes: dict[tuple[_Operator, int], Floats] = {}
         self.inputs: list[tuple[str, ...]] = []
         for node in graph.nodes:
             variable = [tensor for _, tensor in graph.variable_inputs(node)]
@@ -201,7 +272,7 @@ class Tables:
             key = self._likeness(node)
             if key not in alike:
                 inputs = [self.boxes(tensor.name) for tensor in variable]
-                alike[key] = _Operator(graph, node, self.boxes(node.output), inputs, len(self.processors))
+                alike[key] = _Operator(graph, node, self.boxes(node.output), inputs, batch, self.processors, likely)
             self._operators.append(alike[key])
         position = graph.position
         self.last_use = [self._last_use(index, node, position) for index, node in enumerate(graph.nodes)]
@@ -228,57 +299,127 @@ class Tables:
             self._boxes[shape] = Boxes(shape)
         return self._boxes[shape]
 
+    def itemsize(self, value: str) -> int:
+        """Bytes of one element of a tensor."""
+        return int(np.dtype(self.graph.tensors[value].dtype).itemsize)
+
+    def extent(self, index: int, dimension: Dimension) -> int:
+        """Rows or channels of an operator's output."""
+        operator = self._operators[index]
+        return operator.out.shape[operator.dimensions[dimension]]
+
     def dimensions(self, index: int) -> Mapping[Dimension, int]:
         """Dimensions along which an operator may be split, each with its axis."""
         return self._operators[index].dimensions
 
     def whole(self, index: int, processor: int) -> Floats:
-        """(ns, bytes, joules) of a whole operator."""
+        """(ns, bytes, joules) of a whole operator.
+
+        Only this processor is asked: another may not be able to run it.
+        """
         operator = self._operators[index]
-        ids = np.array([operator.out.id(Region.full(operator.out.shape))])
-        row: Floats = operator.costs_of(self.cost, processor, self.processors[processor], ids)[0]
-        return row
+        if operator.asked("costs"):
+            row: Floats = operator.costs(np.full((len(self.processors), 1), operator.out.full()))[processor, 0]
+            return row
+        key = (operator, processor)
+        if key not in self._wholes:
+            node = self.graph.nodes[index]
+            whole = Region.full(self.graph.tensors[node.output].shape)
+            found = self.cost.kernel(node, whole, self.processors[processor])
+            self._wholes[key] = np.array([found.ns, found.nbytes, found.joules])
+        return self._wholes[key]
 
     def cuts(self, index: int, dimension: Dimension) -> Ids:
         """Every aligned cut of an operator's output."""
         operator = self._operators[index]
         return operator.out.cuts(operator.dimensions[dimension], self.alignment.get(dimension, 1))[0]
 
-    def runs(self, stop: int, dimension: Dimension, chosen: Ids | slice | None = None) -> Iterator[Run]:
-        """Every legal chain that ends with operator `stop`, the shortest first, cut in every aligned way.
-
-        What a chain makes is used inside it, except for the last operator's output; every operator can be cut along
-        the dimension.
+    def ending(self, stop: int, dimension: Dimension, chosen: Ids | None = None) -> Columns | None:
+        """Operator `stop` alone, before anything is computed: the columns from which `extended` walks backwards.
 
         Args:
             chosen: indices into `cuts(stop, dimension)`; all cuts if not given.
         """
         operator = self._operators[stop]
         if dimension not in operator.dimensions:
-            return
+            return None
         cuts, before, after = operator.out.cuts(operator.dimensions[dimension], self.alignment.get(dimension, 1))
-        if chosen is not None:
-            cuts, before, after = cuts[chosen], before[chosen], after[chosen]
-        if not len(cuts):
-            return
         parts = np.stack([before, after])
-        needs: dict[str, Ids] = {self.graph.nodes[stop].output: parts}
-        total = np.zeros((2, len(cuts), 3))
-        for start in range(stop, -1, -1):
-            if start < stop and (self.last_use[start] > stop or dimension not in self.dimensions(start)):
-                return
-            own = needs.pop(self.graph.nodes[start].output, None)
-            if own is None:
-                return  # nothing of the chain reads it
-            operator = self._operators[start]
-            total = total + np.stack(
-                [operator.costs_of(self.cost, p, name, own[p]) for p, name in enumerate(self.processors)]
-            )
-            reads = [operator.reads_of(row) for row in own]
-            for slot, value in enumerate(self.inputs[start]):
-                ids = np.stack([row[slot] for row in reads])
-                if value in needs:
-                    boxes = self.boxes(value)
-                    ids = np.stack([boxes.hull(a, b) for a, b in zip(needs[value], ids, strict=True)])
-                needs[value] = ids
-            yield Run(start, stop, dimension, cuts, total[:, :, 0], total[:, :, 1], total[:, :, 2], parts, dict(needs))
+        if chosen is not None:
+            cuts, parts = cuts[chosen], parts[:, chosen]
+        if not len(cuts):
+            return None
+        value = self.graph.nodes[stop].output
+        zeros = np.zeros((2, len(cuts)))
+        part_bytes = np.stack([operator.out.sizes(row) for row in parts]) * self.itemsize(value)
+        stops = np.full(len(cuts), stop, dtype=np.int64)
+        return Columns(stop, dimension, stops, cuts, zeros, zeros, zeros, parts, part_bytes, {value: parts})
+
+    def extended(self, columns: Columns, start: int) -> Columns | None:
+        """Chains that reach back to `start` by one operator more (or compute their first one): those that are legal.
+
+        What a chain makes is used inside it, except for the last operator's output; every operator can be cut along
+        the dimension. A column that breaks this is dropped, since no longer chain can mend it.
+        """
+        operator = self._operators[start]
+        value = self.graph.nodes[start].output
+        if columns.dimension not in operator.dimensions or value not in columns.needs:
+            return None
+        own = columns.needs[value]
+        legal = ((self.last_use[start] <= columns.stop) | (columns.stop == start)) & (own != NOTHING).any(axis=0)
+        if not legal.all():
+            if not legal.any():
+                return None
+            columns = columns.at(legal)
+            columns = replace(columns, needs={v: ids for v, ids in columns.needs.items() if (ids != NOTHING).any()})
+            own = columns.needs[value]
+        needs = dict(columns.needs)
+        del needs[value]
+        for read, ids in zip(self.inputs[start], operator.reads(own), strict=True):
+            if read in needs:
+                boxes = self.boxes(read)
+                ids = np.stack([boxes.hull(a, b) for a, b in zip(needs[read], ids, strict=True)])
+            needs[read] = ids
+        costs = operator.costs(own)
+        return Columns(
+            start, columns.dimension, columns.stop, columns.cut, columns.ns + costs[:, :, 0], columns.nbytes + costs[:, :, 1],
+            columns.joules + costs[:, :, 2], columns.parts, columns.part_bytes, needs,
+        )  # fmt: skip
+
+    def sweep(
+        self, dimension: Dimension, chosen: Callable[[int], Ids] | None = None, longest: int = 1
+    ) -> Iterator[Columns | None]:
+        """All legal chains of up to `longest` operators, by their first operator, from the last one to the first.
+
+        One walk backwards serves all of them: at each operator, every chain that reaches it is extended at once.
+
+        Args:
+            chosen: by operator, the indices into `cuts` that chains ending there are cut at; all if not given.
+        """
+        active: Columns | None = None
+        for start in range(len(self.graph.nodes) - 1, -1, -1):
+            fresh = self.ending(start, dimension, chosen(start) if chosen else None)
+            if active is not None:
+                near = active.stop < start + longest
+                active = active if near.all() else active.at(near)
+            active = self._merged(fresh, active)
+            active = self.extended(active, start) if active is not None else None
+            yield active
+
+    def _merged(self, fresh: Columns | None, active: Columns | None) -> Columns | None:
+        """New columns before those that go on; a tensor that a column does not read is read as `NOTHING`."""
+        if fresh is None or active is None or not len(active):
+            return fresh if active is None or not len(active) else active
+        nothing = [np.full((2, len(c)), NOTHING, dtype=np.int64) for c in (fresh, active)]
+        needs = {
+            value: np.concatenate([c.needs.get(value, none) for c, none in zip((fresh, active), nothing, strict=True)], axis=1)
+            for value in {**fresh.needs, **active.needs}
+        }
+
+        def both(field: str, axis: int) -> Any:
+            return np.concatenate([getattr(fresh, field), getattr(active, field)], axis=axis)
+
+        return Columns(
+            fresh.start, fresh.dimension, both("stop", 0), both("cut", 0), both("ns", 1), both("nbytes", 1),
+            both("joules", 1), both("parts", 1), both("part_bytes", 1), needs,
+        )  # fmt: skip
