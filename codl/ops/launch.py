@@ -55,7 +55,7 @@ def from_memory(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The inverse of `to_memory`: a logical array of this shape from a buffer's contents."""
     order = memory_order(len(shape))
     stored = flat.reshape([shape[axis] for axis in order])
-    return np.ascontiguousarray(stored.transpose(np.argsort(order)))
+    return np.ascontiguousarray(stored.transpose(np.argsort(order))).reshape(shape)  # numpy makes a scalar 1-D
 
 
 @dataclass(frozen=True, slots=True)

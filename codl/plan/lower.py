@@ -53,7 +53,7 @@ class _Lowering:
         self.graph = graph
         self.plan = plan
         used = {name for chain in plan.chains for name in chain.shares}
-        self.processors = [name for name in plan.processors if name in used]
+        self.processors = [name for name in plan.processors if name in used] or list(plan.processors)
         self.host_processor = next((n for n, use in plan.processors.items() if use.kind == "cpu"), self.processors[-1])
         self.home = plan.home if plan.home in used else None
         self.buffers: dict[str, Buffer] = {}

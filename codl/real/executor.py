@@ -61,8 +61,7 @@ class Executor:
         timeout_s: float = 60.0,
     ) -> None:
         check(graph, tasks)
-        names = [lane for lane in tasks.lanes if lane != HOST_LANE]
-        self.devices = devices.for_lanes(names) if isinstance(devices, Assignment) else {n: devices[n] for n in names}
+        self.devices = _by_lane(tasks, devices)
         self.graph = graph
         self.tasks = tasks
         self.timeout_s = timeout_s
@@ -226,3 +225,14 @@ class Executor:
         trace = Trace("measured", measured, digests, environment)
         trace.validate()
         return trace
+
+
+def _by_lane(tasks: TaskGraph, devices: Assignment | Mapping[str, DeviceInfo]) -> dict[str, DeviceInfo]:
+    """The device of each lane. A network without operators has no lanes, but its inputs and outputs need a memory."""
+    names = [lane for lane in tasks.lanes if lane != HOST_LANE]
+    if isinstance(devices, Assignment):
+        return devices.for_lanes(names or ["cpu"])
+    missing = [name for name in names if name not in devices]
+    if missing:
+        raise DeviceError(f"no device plays the processor {missing[0]!r}; given: {', '.join(devices)}")
+    return {name: devices[name] for name in names or list(devices)[:1]}
