@@ -42,13 +42,19 @@ def program(request: KernelRequest) -> KernelProgram:
     params = activations.parameters(node.activation)
     chosen = activations.define(node.activation)
     if not request.device.cpu:
-        launch = Launch("cl/depthwise_gpu.cl", "depthwise_gpu", (chosen,), (*arguments, *params), (c, w, h * n), None)
+        size, local = one_each(out.size)
+        launch = Launch("cl/depthwise_gpu.cl", "depthwise_gpu", (chosen,), (*arguments, out.size, *params), size, local)
         return KernelProgram((launch,), constants)
     at_once = rows_per_item(n * h, w * c * window.taps)
     defines = (("SIMD", simd(request.device)), chosen)
     size = (ceil_div(h, at_once), 1, n)
     launch = Launch("cl/depthwise.cl", "depthwise", defines, (*arguments, at_once, *params), size)
     return KernelProgram((launch,), constants)
+
+
+def one_each(work_items: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Global and local size for at least so many work-items on a GPU device."""
+    return (ceil_div(work_items, 128) * 128, 1, 1), (128, 1, 1)
 
 
 def rows_per_item(rows: int, products: int) -> int:

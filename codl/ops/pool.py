@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from codl.graph import Graph, Node
-from codl.ops.depthwise import rows_per_item
+from codl.ops.depthwise import one_each, rows_per_item
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Launch, Output
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.tile import Strided, simd
@@ -79,7 +79,8 @@ class Pool(OpSpec):
         counted = int(average and bool(node.attributes["count_include_pad"]))
         defines = (("AVERAGE", int(average)), ("COUNT_PADDING", counted))
         if not device.cpu:
-            return KernelProgram((Launch("cl/pool_gpu.cl", "pool_gpu", defines, arguments, (c, w, h * n), None),))
+            sizes = one_each(out.size)
+            return KernelProgram((Launch("cl/pool_gpu.cl", "pool_gpu", defines, (*arguments, out.size), *sizes),))
         at_once = rows_per_item(n * h, w * c * window.taps)
         # a single row of a large window (global pooling) is shared out by channels
         share = c if at_once > 1 else rows_per_item(c // 64, 64 * w * window.taps) * 64

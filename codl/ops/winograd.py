@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from codl.graph import Graph, Node
 from codl.ops import activation as activations
+from codl.ops.depthwise import one_each
 from codl.ops.launch import Constant, DeviceTraits, Input, KernelProgram, KernelRequest, Launch, Output, Scratch
 from codl.ops.packing import LazyConstants, padded, panels
 from codl.ops.tile import Strided, TileProblem, balanced, end_of, joined, register_pixels, simd
@@ -158,7 +159,7 @@ def _gpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
             Input(0), Scratch("transformed"), r.offset, r.n, r.y, r.x, *parts.extent, *grid, count, *parts.origin,
             parts.depth,
         ),
-        (parts.depth, count, 1), None,
+        *one_each(parts.depth * count),
     )  # fmt: skip
     products = tile_program(
         TileProblem(
@@ -187,7 +188,7 @@ def _gpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
             Scratch("products"), Constant(bias), Output(), w.offset, w.n, w.y, w.x, w.c, parts.rows, parts.columns,
             *grid, count, parts.channels, *activations.parameters(request.node.activation),
         ),
-        (parts.channels, count, 1), None,
+        *one_each(parts.channels * count),
     )  # fmt: skip
     scratch = {
         "transformed": points * count * parts.depth * FLOAT,

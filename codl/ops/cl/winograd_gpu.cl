@@ -5,7 +5,7 @@
    transformed  [IN * IN][tile][depth]
    products     [IN * IN][tile][channels]
    y            feature map; `rows` x `columns` outputs are written from y_offset on
-   Global sizes: (depth, tiles, 1) and (channels, tiles, 1). Compile with OUT (2, 4) and, for the output, ACTIVATION. */
+   Global sizes: depth * tiles and channels * tiles, rounded up to whole groups. Compile with OUT (2, 4) and, for the output, ACTIVATION. */
 
 #pragma OPENCL FP_CONTRACT ON
 #define SIMD 1
@@ -16,7 +16,9 @@
 __kernel void winograd_input(__global const float *restrict x, __global float *restrict transformed, int x_offset, int x_n,
                              int x_y, int x_x, int height, int width, int tile_rows, int tile_columns, int tiles,
                              int origin_y, int origin_x, int depth) {
-  const int channel = get_global_id(0), tile = get_global_id(1);
+  const int channel = get_global_id(0) % depth, tile = get_global_id(0) / depth;
+  if (tile >= tiles)
+    return;
   const int c = tile % tile_columns, r = tile / tile_columns % tile_rows, n = tile / tile_columns / tile_rows;
   const int in_y = r * OUT + origin_y, in_x = c * OUT + origin_x;
   float half_way[IN][IN];
@@ -41,7 +43,9 @@ __kernel void winograd_output(__global const float *restrict products, __global 
                               __global float *restrict y, int y_offset, int y_n, int y_y, int y_x, int y_c,
                               int rows, int columns, int tile_rows, int tile_columns, int tiles, int channels,
                               float p, float q) {
-  const int channel = get_global_id(0), tile = get_global_id(1);
+  const int channel = get_global_id(0) % channels, tile = get_global_id(0) / channels;
+  if (tile >= tiles)
+    return;
   const int c = tile % tile_columns, r = tile / tile_columns % tile_rows, n = tile / tile_columns / tile_rows;
   float half_way[OUT][IN];
   for (int j = 0; j < IN; j++) {
