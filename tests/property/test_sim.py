@@ -27,7 +27,7 @@ def critical_path(tasks: TaskGraph, prices: Prices) -> int:
     return max(ends.values(), default=0)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads(), capacities)
 def test_makespan_lies_between_critical_path_and_serial_sum(workload, capacity):
     tasks, prices = workload
@@ -37,14 +37,14 @@ def test_makespan_lies_between_critical_path_and_serial_sum(workload, capacity):
     assert result.latency_ns <= serial + len(tasks.tasks)  # an end is rounded up to a whole nanosecond
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads())
 def test_without_contention_the_makespan_is_the_critical_path(workload):
     tasks, prices = workload
     assert simulate(tasks, prices, machine(1e15, lanes=LANES)).latency_ns == critical_path(tasks, prices)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads(), capacities, st.sampled_from([1.0, 1.1, 2.0]))
 def test_every_span_obeys_the_rules_of_its_lane(workload, capacity, contention):
     tasks, prices = workload
@@ -58,7 +58,7 @@ def test_every_span_obeys_the_rules_of_its_lane(workload, capacity, contention):
         last[task.lane] = span.end_ns
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads(), capacities, st.sampled_from([1.0, 1.3]))
 def test_bytes_are_conserved_and_capacity_is_never_exceeded(workload, capacity, contention):
     tasks, prices = workload
@@ -73,7 +73,7 @@ def test_bytes_are_conserved_and_capacity_is_never_exceeded(workload, capacity, 
     assert carried - 1e-6 * (1 + carried) <= flowed <= carried + capacity * 1e-9 * len(tasks.tasks) + 1e-6
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads(), st.integers(0, 5), st.sampled_from([0.0, 0.2]))
 def test_the_same_seed_gives_the_same_bytes(workload, seed, jitter):
     tasks, prices = workload
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_bytes(workload, seed, jitter):
     assert len(texts) == 1
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads(), capacities)
 def test_a_simulation_replayed_is_itself(workload, capacity):
     tasks, prices = workload
@@ -94,7 +94,7 @@ def test_a_simulation_replayed_is_itself(workload, capacity):
     assert [(s.start_ns, s.end_ns) for s in again.trace.spans] == [(s.start_ns, s.end_ns) for s in first.trace.spans]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads(), capacities, st.integers(2, 50))
 def test_time_scales_with_speed(workload, capacity, factor):
     """A machine that is slower in everything by a factor takes that much longer."""
@@ -106,7 +106,7 @@ def test_time_scales_with_speed(workload, capacity, factor):
     assert slowed >= factor * (fast - len(tasks.tasks))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads())
 def test_power_integrates_to_the_energy(workload):
     tasks, prices = workload
@@ -118,7 +118,7 @@ def test_power_integrates_to_the_energy(workload):
     assert drawn + instant == pytest.approx(result.energy_j, abs=1e-12)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 12), st.integers(1, 1000), st.integers(1, 100_000))
 def test_equal_tasks_share_equally(many, duration, nbytes):
     tasks = task_graph(*(kernel(f"k{i}", f"p{i}") for i in range(many)))
@@ -129,7 +129,7 @@ def test_equal_tasks_share_equally(many, duration, nbytes):
     assert trace.makespan_ns == pytest.approx(max(duration, many * capped / 3), abs=1.001)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(0.001, 1e3), min_size=1, max_size=8), st.floats(0.01, 2e3))
 def test_max_min_fairness(demands, capacity):
     shares = max_min_fair(demands, capacity)
@@ -141,7 +141,7 @@ def test_max_min_fairness(demands, capacity):
             assert share >= max(shares) * (1 - 1e-9)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 300), st.integers(0, 9000)), min_size=1, max_size=8))
 def test_the_server_alone_conserves_bytes(arrivals):
     """Driven by hand, without SimPy: every flow ends, late by at most what sharing explains, and moves its bytes."""

@@ -25,7 +25,7 @@ def prices_of(tasks: TaskGraph, graph) -> Prices:
     return Prices(prices, graph)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_every_plan_simulates_within_its_bounds(data: st.DataObject) -> None:
     graph = data.draw(networks())

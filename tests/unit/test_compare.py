@@ -199,7 +199,7 @@ def test_a_trace_that_was_written_and_read_compares_alike(tmp_path):
     assert compare_traces(Trace.read(tmp_path / "a.json"), Trace.read(tmp_path / "b.json")) == direct
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads(), st.data())
 def test_a_trace_replays_as_its_task_graph_does(workload, data):
     """A file of a simulation knows enough: the same timeline as from the task graph, with any durations."""
@@ -212,7 +212,7 @@ def test_a_trace_replays_as_its_task_graph_does(workload, data):
     from_trace.validate()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(workloads(), st.data())
 def test_errors_always_add_up(workload, data):
     tasks, prices = workload
