@@ -11,7 +11,7 @@ import numpy as np
 from codl.calibrate import load_or_calibrate
 from codl.errors import InputError
 from codl.plan.model import Plan
-from codl.runs import Prepared, Workspace, executor_for
+from codl.runs import Prepared, Workspace, executor_for, require_executable
 
 
 class Session:
@@ -73,6 +73,7 @@ def load(
     from codl.real.devices import choose
 
     cpu, gpu = devices or (None, None)
+    require_executable(str(model))
     workspace = Workspace(load_or_calibrate(cpu=cpu, gpu=gpu), shapes=shapes or {})
     if plan is None:
         run = workspace.prepare(str(model), planner)

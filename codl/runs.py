@@ -58,7 +58,8 @@ class Prepared:
         return next((use.data_type for use in uses if use.kind == "gpu"), "buffer")
 
     def simulate(self) -> SimulationResult:
-        return simulate(self.tasks, self.cost, self.hardware)
+        names = {"model": self.model, "planner": self.plan.planner}
+        return simulate(self.tasks, self.cost, self.hardware, environment=names)
 
 
 @dataclass
@@ -225,17 +226,20 @@ def _busy(run: Prepared, busy: Mapping[str, float]) -> Row:
 # -- executing -----------------------------------------------------------------------------------------------------------
 
 
+def require_executable(model: str) -> None:
+    """Raise `InputError` for an operator list; cheap, so that it can come before a calibration."""
+    if models.is_list(model):
+        raise InputError(f"{model} is an operator list: it can be planned and simulated, not executed")
+
+
 def executor_for(run: Prepared, devices: Assignment) -> Executor:
     """The executor of a prepared run on these devices.
 
     Raises:
-        InputError: the model is an operator list.
         PlanError, DeviceError: the devices cannot run this plan.
     """
     from codl.real.executor import Executor
 
-    if not run.graph.executable:
-        raise InputError(f"{run.model} is an operator list: it can be planned and simulated, not executed")
     return Executor(run.graph, run.tasks, devices)
 
 

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from codl.calibrate import cache, calibrate
+from codl.hardware import Hardware
+from codl.real.devices import choose
+
 
 class Outcome:
     """What one command left behind."""
@@ -48,3 +52,12 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch.setenv("CODL_CACHE_DIR", str(folder))
     yield folder
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def host(private_cache: Path) -> Hardware:
+    """A quick description of this machine, kept as `host` for the rest of the session, however noisy it is."""
+    assignment = choose()
+    description = calibrate(assignment, quick=True, noise_limit=float("inf"))
+    cache(description, assignment)
+    return description

@@ -35,6 +35,7 @@ class Progress(Protocol):
 
     def total(self, steps: int) -> None: ...
     def step(self, what: str) -> None: ...
+    def note(self, what: str) -> None: ...
 
 
 class Silent:
@@ -46,9 +47,16 @@ class Silent:
     def step(self, what: str) -> None:
         pass
 
+    def note(self, what: str) -> None:
+        pass
+
 
 class TooNoisyError(InputError):
-    """The machine was too busy with something else for its times to mean anything."""
+    """The machine was too busy with something else for its times to mean much. Holds the description all the same."""
+
+    def __init__(self, message: str, description: Hardware) -> None:
+        super().__init__(message)
+        self.description = description
 
 
 def calibrate(
@@ -80,14 +88,16 @@ def calibrate(
     found = assignment.for_lanes(_LANES)
     device_traits = {lane: traits(open_device(device.id)) for lane, device in found.items()}
     results = Results(graph, program, samples, assignment, device_traits)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    description = describe(results, name, fingerprint(assignment), today)
     for lane, device in found.items():
         if not results.noise(lane) <= noise_limit:
             raise TooNoisyError(
                 f"the machine is too noisy to be described: the same kernel's times on {lane} ({device.id}) spread by "
-                f"{results.noise(lane):.0%} (allowed: {noise_limit:.0%}); stop other work on it and calibrate again"
+                f"{results.noise(lane):.0%} (allowed: {noise_limit:.0%}); stop other work on it and calibrate again",
+                description,
             )
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return describe(results, name, fingerprint(assignment), today)
+    return description
 
 
 def fingerprint(assignment: Assignment) -> str:
@@ -118,10 +128,10 @@ def load_or_calibrate(cpu: str | None = None, gpu: str | None = None, report: Pr
     """The description of this machine with these devices; made, and kept, where there is none yet.
 
     A description of another machine, or of other devices of this one, has another fingerprint and is not found. One
-    that cannot be read (from an older version) is made anew.
+    that cannot be read (from an older version) is made anew. One made on a noisy machine is used but not kept.
 
     Raises:
-        TooNoisyError, DeviceError: see `calibrate`.
+        DeviceError: see `calibrate`.
     """
     assignment = choose(cpu, gpu)
     path = host_path(fingerprint(assignment))
@@ -133,6 +143,11 @@ def load_or_calibrate(cpu: str | None = None, gpu: str | None = None, report: Pr
         else:
             if known.fingerprint == path.stem:
                 return known
-    made = calibrate(assignment, report=report)
+    try:
+        made = calibrate(assignment, report=report)
+    except TooNoisyError as noisy:
+        if report:
+            report.note(f"{noisy}; going on with what was measured, which is not kept")
+        return noisy.description
     cache(made, assignment)
     return made

@@ -13,7 +13,7 @@ from codl.cli.console import log, note, out, percent, print_json, share, table
 from codl.cli.running import Scenario_, only_one, scenario_workspace
 from codl.compare import Comparison, compare_traces, rank_correlation, regret
 from codl.errors import BoundExceeded, InputError
-from codl.runs import IDEAL, Prepared, check_outputs, executor_for, random_inputs, require_agreement
+from codl.runs import IDEAL, Prepared, check_outputs, executor_for, random_inputs, require_agreement, require_executable
 from codl.scenario import load as load_scenario
 from codl.sim import simulate
 from codl.trace import Trace
@@ -73,6 +73,8 @@ def _scenario(
     from codl.real.devices import choose
 
     chosen = load_scenario(name)
+    for model in chosen.models:
+        require_executable(model)
     workspace = scenario_workspace(chosen, None, "auto", None, shapes, cpu, gpu)
     devices = choose(cpu, gpu)
     rows, details = [], []

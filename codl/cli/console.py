@@ -74,6 +74,9 @@ class Ticker:
     def step(self, what: str = "") -> None:
         self._progress.update(self._task, advance=1, what=what)
 
+    def note(self, what: str) -> None:
+        note(what)
+
 
 @contextmanager
 def progress(title: str) -> Iterator[Ticker]:

@@ -25,6 +25,7 @@ from codl.runs import (
     measured_row,
     random_inputs,
     require_agreement,
+    require_executable,
     simulated_row,
     with_published,
 )
@@ -180,11 +181,15 @@ def _to_execute(
 ) -> Iterator[Prepared]:  # fmt: skip
     if plan:
         read = Plan.read(plan)
+        require_executable(read.model.name)
         yield Workspace(load_hardware(read.hardware.name, None, cpu, gpu), shapes=shapes).reuse(read)
     elif model:
+        require_executable(model)
         yield Workspace(load_hardware("host", None, cpu, gpu), shapes=shapes).prepare(model, planner)
     else:
         chosen = load_scenario(str(scenario))
+        for name in chosen.models:
+            require_executable(name)
         workspace = scenario_workspace(chosen, None, "auto", None, shapes, cpu, gpu)
         for name in chosen.models:
             for each in chosen.planners:

@@ -68,6 +68,15 @@ def onnx_model(name: str) -> onnx.ModelProto:
     return build(_zoo_name(name), _packaged(NETWORKS[name][1]))
 
 
+def is_list(model: str | Path) -> bool:
+    """Whether a model is an operator list, which can be planned and simulated but not executed.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    return _resolve(model)[0] in ("paper", "list", "csv")
+
+
 def original(model: str | Path) -> bytes | Path:
     """What ONNX Runtime needs to run the model itself, as reference: the file's path, or the zoo network serialised.
 
