@@ -79,7 +79,7 @@ class Conv(OpSpec):
         if window.taps == 1:
             return ("gemm",)
         if can_winograd(graph, node):
-            return winograd_order(graph, node)
+            return winograd.by_preference(graph.tensor(node.output).shape, graph.tensor(node.inputs[0]).shape[1])
         return ("direct",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
@@ -100,10 +100,6 @@ def can_winograd(graph: Graph, node: Node) -> bool:
         and groups(node) == 1
         and min(graph.tensor(node.inputs[1]).shape[:2]) >= 8
     )
-
-
-def winograd_order(graph: Graph, node: Node) -> tuple[str, ...]:
-    return ("winograd4", "winograd2", "direct")
 
 
 def direct(request: KernelRequest) -> KernelProgram:

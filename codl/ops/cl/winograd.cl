@@ -6,7 +6,8 @@
 
    x   feature map, channels contiguous; x_offset is row 0, column 0, channel 0 of the first image, x_limit the first
        element not to be read
-   u   [IN * IN][ceil(channels / V)][depth][V] transformed weights, b [ceil(channels / V)][V]
+   u   [ceil(channels / V)][chunks of CHUNK of the depth][IN * IN][depth of the chunk][V] transformed weights, in the order
+       in which they are read; b [ceil(channels / V)][V]
    y   feature map; y_offset is the first element computed, channels y_c apart
    Tile (r, c) of a `rows` x `columns` box reads input rows from r * OUT + origin_y on; outside lies padding.
    Global size: (ceil(tiles of all images / (tiles * PIXELS)), ceil(blocks / blocks_per_item), 1).
@@ -84,10 +85,10 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
         }
       }
     }
-    for (int xi = 0; xi < IN * IN; xi++)
-      for (int block = 0; block < used_blocks; block++)
+    for (int block = 0; block < used_blocks; block++)
+      for (int xi = 0; xi < IN * IN; xi++)
         for (int tile = 0; tile < used_tiles; tile++) {
-          __global const float *now = u + ((long)(xi * blocks + first_block + block) * depth + c0) * V;
+          __global const float *now = u + (((long)(first_block + block) * depth + c0) * IN * IN + xi * length) * V;
           const float *a = transformed + (xi * MOST + tile * PIXELS) * ROW;
           VEC *kept = sums + ((xi * BLOCKS + block) * MOST + tile * PIXELS) * 2;
           EACH(DECLARE)
