@@ -19,10 +19,10 @@ from tests.plans import placed, split
 
 HEIGHT, WIDTH, CHANNEL = Dimension.HEIGHT, Dimension.WIDTH, Dimension.OUTPUT_CHANNEL
 SPLITS = {
-    **{name: (HEIGHT, WIDTH, CHANNEL) for name in ("Conv", "MaxPool", "AveragePool", "ConvTranspose", "Pad")},
-    **{name: (HEIGHT, WIDTH, CHANNEL) for name in ("GlobalAveragePool", "GlobalMaxPool")},
-    **{name: (HEIGHT, WIDTH) for name in ("Resize", "Upsample")},
-    **{name: (CHANNEL,) for name in ("Gemm", "MatMul")},
+    **dict.fromkeys(("Conv", "MaxPool", "AveragePool", "ConvTranspose", "Pad"), (HEIGHT, WIDTH, CHANNEL)),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), (HEIGHT, WIDTH, CHANNEL)),
+    **dict.fromkeys(("Resize", "Upsample"), (HEIGHT, WIDTH)),
+    **dict.fromkeys(("Gemm", "MatMul"), (CHANNEL,)),
 }
 """Dimensions along which at least one case of an operator must have been split (other operators' cases have no feature
 maps; tests/property cuts those)."""
