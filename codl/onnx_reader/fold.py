@@ -52,6 +52,8 @@ class _Walk:
         self.network = network
         self.queue: deque[tuple[str, onnx.NodeProto]] = deque()
         self.alias: dict[str, str] = {}
+        outputs = network.source.proto.graph.output
+        self.declared = {value.name: value.type for value in outputs if static_tensor("", value.type)}
 
     def step(self, name: str, proto: onnx.NodeProto) -> None:
         network = self.network
@@ -152,11 +154,17 @@ class _Walk:
 
     def _infer(self, node: OnnxNode) -> None:
         network = self.network
-        types = infer(network, node)
+        try:
+            types = infer(network, node)
+        except ModelError:  # ONNX Runtime is more lenient in places (a Range of one-element vectors)
+            types = learn(network, node)
+            if not types:
+                raise
         unknown = [name for name in node.outputs if name and static_tensor(name, types.get(name)) is None]
         if unknown and _learnable(network, node):
             types |= {name: learned for name, learned in learn(network, node).items() if name in unknown}
         network.types.update(types)
+        self._trust_declared([name for name in unknown if name in network.outputs])
         for name in node.outputs:
             tensor = network.tensor(name) if name else None
             foldable = all(value in network.constants for value in node.inputs if value)
@@ -165,6 +173,13 @@ class _Walk:
                     f"{network.source.where}: {node} makes a constant of {tensor.size} elements; "
                     f"at most {MAX_CONSTANT_ELEMENTS} are accepted"
                 )
+
+    def _trust_declared(self, names: list[str]) -> None:
+        """A graph output whose shape seems to depend on data has the shape that the model promises, if it does."""
+        for name in names:
+            inferred, declared = self.network.tensor(name), self.declared.get(name)
+            if inferred is None and declared is not None and _compatible(self.network.types.get(name), declared):
+                self.network.types[name] = declared
 
     def _constant(self, node: OnnxNode) -> bool:
         """Evaluate a node that depends on no input, or whose outputs have no elements."""
@@ -181,6 +196,21 @@ class _Walk:
             return False
         network.constants |= dict(zip(used, arrays, strict=True))
         return True
+
+
+def _compatible(inferred: onnx.TypeProto | None, declared: onnx.TypeProto) -> bool:
+    """Whether a declared static type is one of those that a vaguer, inferred type allows."""
+    if inferred is None or not inferred.HasField("tensor_type"):
+        return inferred is None
+    a, b = inferred.tensor_type, declared.tensor_type
+    if a.elem_type not in (0, b.elem_type):
+        return False
+    if not a.HasField("shape"):
+        return True
+    return len(a.shape.dim) == len(b.shape.dim) and all(
+        not x.HasField("dim_value") or x.dim_value == y.dim_value
+        for x, y in zip(a.shape.dim, b.shape.dim, strict=True)
+    )
 
 
 def _as_float(type_proto: onnx.TypeProto | None) -> onnx.TypeProto | None:

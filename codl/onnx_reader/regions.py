@@ -6,8 +6,13 @@ own inputs and outputs are static again. Whatever lies on a path from a group ba
 
 from __future__ import annotations
 
+import onnx
+
 from codl.errors import ModelError
-from codl.onnx_reader.network import Network, OnnxNode
+from codl.onnx_reader.network import STATIC_DTYPES, Network, OnnxNode
+
+ONNX_NAMES = STATIC_DTYPES | {"float", "double"}
+"""Number formats of run-time tensors, as ONNX calls them in lower case."""
 
 
 def group_dynamic(network: Network) -> None:
@@ -23,11 +28,23 @@ def group_dynamic(network: Network) -> None:
     for output in network.outputs:
         if output in dynamic:
             raise ModelError(
-                f"{network.source.where}: the shape of output {output!r}, made by {maker[output]}, depends on the data; "
-                "only outputs of fixed shape are supported"
+                f"{network.source.where}: output {output!r}, made by {maker[output]}, {_why(network, output)}; "
+                "only tensors of numbers that have a fixed shape can be outputs"
             )
     group = _groups(network.nodes, dynamic)
     network.nodes = _contracted(network, group)
+
+
+def _why(network: Network, name: str) -> str:
+    type_proto = network.types.get(name)
+    if type_proto is None:
+        return "has an unknown type"
+    if not type_proto.HasField("tensor_type"):
+        return f"is a {(type_proto.WhichOneof('value') or 'untyped').removesuffix('_type')} value"
+    number_format = onnx.TensorProto.DataType.Name(type_proto.tensor_type.elem_type).lower()
+    if number_format not in ONNX_NAMES:
+        return f"has number format {number_format}"
+    return "has a shape that depends on the data"
 
 
 def _groups(nodes: list[OnnxNode], dynamic: set[str]) -> list[int]:
