@@ -7,6 +7,7 @@ around an input box, and the whole output buffer, is NaN: a kernel that reads or
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -48,22 +49,25 @@ def queue() -> cl.CommandQueue:
     return cl.CommandQueue(cl.Context([device]))
 
 
-def traits(cpu: bool = True) -> DeviceTraits:
-    """The test device as it is, or posing as a GPU."""
+def traits(cpu: bool = True, simd: int = 0) -> DeviceTraits:
+    """The test device as it is, or posing as a GPU or as a processor with other vectors."""
     device = queue().device
     return DeviceTraits(
         cpu=cpu,
         compute_units=device.max_compute_units,
         max_work_group_size=min(device.max_work_group_size, 1024),
         local_memory_bytes=48 * 1024,
-        simd_width=host_simd_width() if cpu else 1,
+        simd_width=(simd or host_simd_width()) if cpu else 1,
     )
 
 
 @cache
 def _kernel(source: str, entry: str, defines: tuple[tuple[str, int | float | str], ...]) -> cl.Kernel:
     options = [f"-D{name}={value}" for name, value in defines] + ["-I", str(SOURCES / "cl")]
-    program = cl.Program(queue().context, (SOURCES / source).read_text()).build(options)
+    with warnings.catch_warnings():
+        if dict(defines).get("SIMD", 0) != host_simd_width():  # vectors wider than the registers change calls
+            warnings.simplefilter("ignore", cl.CompilerWarning)
+        program = cl.Program(queue().context, (SOURCES / source).read_text()).build(options)
     return cl.Kernel(program, entry)
 
 
@@ -96,7 +100,14 @@ def _upload(array: np.ndarray) -> cl.Buffer:
 
 
 def request(
-    graph: Graph, node: Node, out: Region | None = None, algorithm: str = "", *, margin: int = 3, cpu: bool = True
+    graph: Graph,
+    node: Node,
+    out: Region | None = None,
+    algorithm: str = "",
+    *,
+    margin: int = 3,
+    cpu: bool = True,
+    simd: int = 0,
 ) -> KernelRequest:
     """A request for `out` (default: all of the output) whose boxes lie in buffers with a margin."""
     spec = codl.ops.REGISTRY[node]
@@ -108,7 +119,7 @@ def request(
         inputs=tuple(embed(region, margin)[0] for region in spec.input_regions(graph, node, out)),
         output=embed(out, margin)[0],
         algorithm=algorithm or spec.algorithms(graph, node)[0],
-        device=traits(cpu),
+        device=traits(cpu, simd),
     )
 
 
@@ -121,13 +132,14 @@ def run_node(
     *,
     margin: int = 3,
     cpu: bool = True,
+    simd: int = 0,
 ) -> np.ndarray:
     """The box `out` of the node's output, as a logical array, computed from boxes of the logical arrays `inputs`.
 
     Raises:
         AssertionError: an element outside the box was written.
     """
-    wanted = request(graph, node, out, algorithm, margin=margin, cpu=cpu)
+    wanted = request(graph, node, out, algorithm, margin=margin, cpu=cpu, simd=simd)
     spec = codl.ops.REGISTRY[node]
     program = spec.program(wanted)
     buffers: list[np.ndarray] = []
