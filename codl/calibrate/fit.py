@@ -22,7 +22,8 @@ from codl.ops.spec import Work
 _FIELDS = frozenset(field.name for field in fields(Work))
 _FOLDS = 5
 _WORTH = 0.97
-"""A later (more detailed) candidate must be better than the earlier ones by this factor."""
+_NOTABLE = 0.002
+"""A later (more detailed) candidate must be better than the earlier ones by this factor and by this much."""
 
 Conditions = Mapping[str, int | str]
 _ALL: tuple[Conditions, ...] = ({},)
@@ -92,7 +93,7 @@ def fit_library(timings: Sequence[Timing], processor: Processor, block: int) -> 
         best: list[Fitted] = []
         for candidate in _candidates(kind, algorithm, processor, block):
             found = _fit(candidate, group, processor)
-            if found and (not best or _score(found) < _WORTH * _score(best)):
+            if found and (not best or _score(found) < _WORTH * _score(best) - _NOTABLE):
                 best = found
         fitted.extend(best)
     return fitted

@@ -34,7 +34,14 @@ def print_json(document: Any) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
     """A table whose first column is text and whose other columns are right-aligned figures."""
-    grid = Table(title=title or None, caption=caption or None, title_justify="left", caption_justify="left", box=None, pad_edge=False)
+    grid = Table(
+        title=title or None,
+        caption=caption or None,
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+    )
     for index, column in enumerate(columns):
         grid.add_column(column, justify="left" if index < 2 else "right", overflow="fold", no_wrap=index == 0)
     for row in rows:
