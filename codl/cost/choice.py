@@ -16,20 +16,24 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 
 
+DERIVED = frozenset({"out_vectors"})
+"""Properties of `codl.ops.spec.Work` that conditions may use besides its fields."""
+
+
 def matcher(kernel: Kernel, fields: frozenset[str]) -> Callable[[Any], bool]:
     """A test whether the conditions of a kernel hold for a piece of work.
 
     Args:
-        fields: names that conditions may use: the fields of `codl.ops.spec.Work`.
+        fields: names that conditions may use besides `DERIVED`: the fields of `codl.ops.spec.Work`.
 
     Raises:
         SchemaError: a condition on an unknown field.
     """
     tests: list[tuple[str, Callable[[Any], bool]]] = []
     for name, condition in kernel.when.items():
-        if name not in fields:
+        if name not in fields | DERIVED:
             raise SchemaError(
-                f"kernel {kernel.name}", [(f"when.{name}", f"unknown field; known: {', '.join(sorted(fields))}")]
+                f"kernel {kernel.name}", [(f"when.{name}", f"unknown field; known: {', '.join(sorted(fields | DERIVED))}")]
             )
         tests.append((name, _test(condition)))
     return lambda work: all(test(getattr(work, name)) for name, test in tests)

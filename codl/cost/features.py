@@ -79,7 +79,7 @@ def rounds(work: Any, kernel: Kernel, processor: Processor) -> Any:
         units = units * blocks[axis]
     if processor.kind == "gpu":
         units = _ceil(units, processor.wave_size)
-    slots = processor.slots
+    slots = kernel.slots or processor.slots
     return _ceil(units, slots) * slots / units
 
 
@@ -108,6 +108,35 @@ def _gemm(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     return {
         "multiply": flops * rounds(work, kernel, processor),
         "pack": packed + work.input_bytes + work.output_bytes,
+        "weights": 1.0 * work.weight_bytes,
+        "launch": 1.0,
+    }
+
+
+def _waves(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """A GPU kernel whose work-items are as many as its blocks, for parts both large and small.
+
+    `multiply` counts all (padded) operations: what a full machine is bound by. `item` counts those of one work-item:
+    what a machine with few waves is bound by. `round` counts `item` for every round of waves, `pair` for every two
+    rounds: the staircase between the two.
+    """
+    blocks, get = _blocks(work, kernel), kernel.blocks.get
+    depth = _ceil(work.in_channels, get("in_channels", 1)) * get("in_channels", 1)
+    steps = 2.0 * depth * work.kernel_h * work.kernel_w
+    item = steps * get("out_channels", 1) * get("out_h", 1) * get("out_w", 1)
+    columns = blocks["out_w"]
+    if kernel.group:
+        half = kernel.group // 2
+        columns = _ceil(columns, kernel.group) * kernel.group - half * (columns <= half)
+    count = _ceil(blocks["batch"] * blocks["out_channels"] * blocks["out_h"] * columns, processor.wave_size)
+    slots = kernel.slots or processor.slots
+    return {
+        "multiply": item * blocks["batch"] * blocks["out_channels"] * blocks["out_h"] * blocks["out_w"],
+        "item": item,
+        "round": item * _ceil(count, slots),
+        "pair": item * _ceil(count, 2 * slots),
+        "read": 1.0 * work.input_bytes,
+        "write": 1.0 * work.output_bytes,
         "weights": 1.0 * work.weight_bytes,
         "launch": 1.0,
     }
@@ -152,6 +181,12 @@ FORMS: Mapping[str, Form] = {
     "direct": Form(_direct, compute=("multiply",), memory=("data", "weights"), fixed=("launch",)),
     "gemm": Form(_gemm, compute=("multiply",), memory=("pack", "weights"), fixed=("launch",)),
     "winograd": Form(_winograd, compute=("multiply",), memory=("transform", "weights"), fixed=("launch",)),
+    "waves": Form(
+        _waves,
+        compute=("multiply", "item", "round", "pair"),
+        memory=("read", "write", "weights"),
+        fixed=("launch",),
+    ),
     "stream": Form(_stream, compute=("operate",), memory=("data", "weights"), fixed=("launch",)),
 }
 """Every formula by the name that hardware files use."""
@@ -186,7 +221,7 @@ def form(kernel: Kernel) -> Form:
 
 def traffic(work: Any, kernel: Kernel, processor: Processor) -> Any:
     """Bytes that cross the memory bus: the compulsory ones, and scratch data that the last-level cache cannot hold."""
-    compulsory = 1.0 * (work.input_bytes + work.output_bytes + work.weight_bytes)
+    compulsory = 1.0 * (work.input_bytes + work.output_bytes + work.weight_bytes) * (kernel.element_bytes / FLOAT)
     if not kernel.tile:
         return compulsory
     tiles, points = _tiles(work, kernel)

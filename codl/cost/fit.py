@@ -71,33 +71,51 @@ def maximum_a_posteriori(
     return Posterior(values, spread, predict(values))
 
 
-def fit_units(kernel: Kernel, processor: Processor, works: Sequence[Any], seconds: Sequence[float]) -> Kernel:
+def fit_units(
+    kernel: Kernel,
+    processor: Processor,
+    works: Sequence[Any],
+    seconds: Sequence[float],
+    parent: Mapping[str, float] | None = None,
+    strength: float = 0.1,
+) -> Kernel:
     """The kernel with unit times fitted to measured latencies by non-negative least squares on relative errors.
 
-    Units that the measurements do not need come out as zero and are left out. A second pass gives outliers (a
+    Units that the measurements do not need come out as zero and are left out. Later passes give outliers (a
     measurement disturbed by something else) less weight.
 
     Args:
         kernel: name, conditions, formula and blocks; its unit times are ignored.
         works: pieces of work (`codl.ops.spec.Work`) that this kernel computed.
         seconds: the latency of each.
+        parent: unit times (by unit name) that hold where the measurements say nothing: a ridge towards them, weighing
+            as much as `strength` measurements. With a parent, no measurement at all will do.
 
     Raises:
-        UncalibratedError: fewer than two measurements.
+        UncalibratedError: without a parent, fewer than two measurements.
     """
-    if len(works) < 2 or len(works) != len(seconds):
+    if len(works) != len(seconds) or (len(works) < 2 and parent is None):
         raise UncalibratedError(
             f"kernel {kernel.name}: {len(works)} pieces of work and {len(seconds)} latencies; at least two are needed"
         )
-    shape = form(kernel)
-    amounts = [shape.quantities(work, kernel, processor) for work in works]
-    matrix = np.array([[float(row[unit]) for unit in shape.units] for row in amounts])
+    shape = form(replace_none(kernel))
+    if not works and parent is not None:
+        return replace_units(kernel, {unit: time for unit, time in parent.items() if time > 0}, {}, None)
+    matrix = amounts(kernel, processor, works)
     measured = np.asarray(seconds, dtype=float)
-    times = _relative_nnls(matrix, measured)
+    prior = None if parent is None else np.array([parent.get(unit, 0.0) for unit in shape.units])
+    times = _relative_nnls(matrix, measured, prior, strength)
     units = {unit: float(time) for unit, time in zip(shape.units, times, strict=True) if time > 0}
     errors = np.abs(matrix @ times - measured) / measured
     spread = _spread(matrix, measured, times, shape.units)
     return replace_units(kernel, units, spread, float(np.median(errors)))
+
+
+def amounts(kernel: Kernel, processor: Processor, works: Sequence[Any]) -> np.ndarray:
+    """Quantities of pieces of work, (works, units of the kernel's formula)."""
+    shape = form(replace_none(kernel))
+    rows = [shape.quantities(work, kernel, processor) for work in works]
+    return np.array([[float(row[unit]) for unit in shape.units] for row in rows]).reshape(len(works), len(shape.units))
 
 
 def replace_units(
@@ -119,14 +137,20 @@ def replace_none(kernel: Kernel) -> Kernel:
     return kernel.model_copy(update={"compute": {}, "memory": {}, "fixed": {}})
 
 
-def _relative_nnls(matrix: np.ndarray, measured: np.ndarray, passes: int = 4) -> np.ndarray:
+def _relative_nnls(
+    matrix: np.ndarray, measured: np.ndarray, prior: np.ndarray | None = None, strength: float = 0.0, passes: int = 6
+) -> np.ndarray:
     scaled = matrix / measured[:, None]
-    column = np.linalg.norm(scaled, axis=0)
-    column[column == 0] = 1.0
+    typical = np.median(scaled, axis=0) * np.sqrt(strength)  # of a unit's part in the latency
     weights = np.ones(len(measured))
     times = np.zeros(matrix.shape[1])
     for _ in range(passes):
-        times = nnls(scaled / column * weights[:, None], weights)[0] / column
+        left, right = scaled * weights[:, None], weights
+        if prior is not None:
+            left, right = np.vstack([left, np.diag(typical)]), np.concatenate([weights, typical * prior])
+        column = np.linalg.norm(left, axis=0)
+        column[column == 0] = 1.0
+        times = nnls(left / column, right)[0] / column
         error = np.abs(scaled @ times - 1)
         limit = 1.5 * max(float(np.median(error)), 1e-6)  # Huber's weights
         weights = np.sqrt(np.minimum(1.0, limit / np.maximum(error, 1e-12)))

@@ -217,10 +217,15 @@ class CostModel:
         raise UncalibratedError(f"{self.hardware.name}: no processor for task {task.id}")
 
 
-def predictor(kernel: Kernel, hardware: Hardware, processor: str) -> Callable[[Any], tuple[Any, Any]]:
+def predictor(
+    kernel: Kernel, hardware: Hardware, processor: str, queued: bool = True
+) -> Callable[[Any], tuple[Any, Any]]:
     """A function from work (scalars or arrays) to (seconds, bytes over the memory bus) for one kernel.
 
     The linear model is bounded below by the traffic over the bandwidth that the processor can use.
+
+    Args:
+        queued: add the library's dispatch time: what a kernel in a queue takes, rather than what profiling it shows.
     """
     silicon = hardware.processors[processor]
     quantities = form(kernel).quantities
@@ -229,10 +234,11 @@ def predictor(kernel: Kernel, hardware: Hardware, processor: str) -> Callable[[A
     if not units:
         raise UncalibratedError(f"{hardware.name}: kernel {kernel.name} of {processor!r} has no unit times")
     bandwidth = min(silicon.bandwidth, hardware.memory.bandwidth)
+    dispatch = hardware.dispatch(processor) if queued else 0.0
 
     def predict(work: Any) -> tuple[Any, Any]:
         amounts = quantities(work, kernel, silicon)
-        seconds = sum(amounts[name] * time for name, time in units)
+        seconds = sum(amounts[name] * time for name, time in units) + dispatch
         nbytes = traffic(work, kernel, silicon)
         floor = nbytes / bandwidth
         if isinstance(seconds, float):

@@ -159,6 +159,12 @@ class Kernel(_Strict):
     """Axes whose blocks are dealt out to threads or work-items."""
     tile: int = Field(default=0, ge=0)
     """Output tile of a Winograd kernel."""
+    slots: int = Field(default=0, ge=0)
+    """Waves of this kernel that run at once, where registers allow another number than the processor's."""
+    group: int = Field(default=0, ge=0)
+    """Width of its work-groups: blocks along out_w are padded to a multiple of it (of half of it, if that holds them)."""
+    element_bytes: Literal[2, 4] = 4
+    """2 where the library stores float32 tensors as float16."""
     compute: dict[str, SecondsPerFlop] = {}
     """Unit times that scale with the clock."""
     memory: dict[str, SecondsPerByte] = {}
@@ -176,6 +182,10 @@ class Library(_Strict):
 
     choice: Literal["first", "fastest"] = "first"
     """`first`: the first kernel whose conditions hold (a framework's rules). `fastest`: the one predicted fastest."""
+    base: str | None = None
+    """The library that provides the kernels of processors which this one leaves out."""
+    dispatch: dict[str, Seconds] = {}
+    """By processor: time between kernels of a queue that no kernel's own latency shows."""
     kernels: dict[str, dict[DataType, tuple[Kernel, ...]]]
 
 
@@ -220,6 +230,8 @@ class Hardware(_Strict):
         if self.library not in self.libraries:
             raise ValueError(f"library {self.library!r} is not one of libraries: {', '.join(self.libraries)}")
         for name, library in self.libraries.items():
+            if library.base is not None and (library.base not in self.libraries or self.libraries[library.base].base):
+                raise ValueError(f"libraries.{name}.base: {library.base!r} is no library that stands alone")
             for processor, kinds in library.kernels.items():
                 if processor not in self.processors:
                     raise ValueError(f"libraries.{name}.kernels: unknown processor {processor!r}")
@@ -247,6 +259,7 @@ class Hardware(_Strict):
         parts = {key: data.get(key, {}) for key in ("processors", "memory", "sharing", "power")}
         paths = [path for path, value in _leaves(parts) if _is_constant(path, value)]
         for name, library in self.libraries.items():
+            paths.extend(f"libraries.{name}.{processor}.dispatch" for processor in library.dispatch)
             for processor, kinds in library.kernels.items():
                 for data_type, kernels in kinds.items():
                     for kernel in kernels:
@@ -269,8 +282,17 @@ class Hardware(_Strict):
 
     def kernels(self, processor: str, data_type: str) -> tuple[Kernel, ...]:
         """The kernels of the library in use; empty if it has none for this processor and data type."""
-        kinds: Mapping[Any, tuple[Kernel, ...]] = self.libraries[self.library].kernels.get(processor, {})
+        library = self.libraries[self.library]
+        kinds: Mapping[Any, tuple[Kernel, ...]] | None = library.kernels.get(processor)
+        if kinds is None:
+            kinds = self.libraries[library.base].kernels.get(processor, {}) if library.base else {}
         return kinds.get(data_type, ())
+
+    def dispatch(self, processor: str) -> float:
+        """Seconds between kernels of a queue, of the library in use."""
+        library = self.libraries[self.library]
+        inherited = self.libraries[library.base].dispatch if library.base else {}
+        return float(library.dispatch.get(processor, inherited.get(processor, 0.0)))
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

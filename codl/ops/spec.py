@@ -58,6 +58,11 @@ class Work:
     def bytes(self) -> int:
         return self.input_bytes + self.output_bytes + self.weight_bytes
 
+    @property
+    def out_vectors(self) -> int:
+        """Outputs in vectors of four channels, the unit in which GPU libraries choose their kernels."""
+        return self.batch * self.out_h * self.out_w * -(-self.out_channels // 4)
+
 
 class OpSpec(ABC):
     """One family of operators.
