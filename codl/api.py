@@ -1,4 +1,4 @@
-"""The Python API for embedding: `codl.load(model)` and `session.run({name: array})`, with ONNX Runtime's conventions."""
+"""The Python API for embedding: `codl.load(model)`, then `session.run({name: array})`, by ONNX Runtime's conventions."""
 
 from __future__ import annotations
 
@@ -55,9 +55,12 @@ class Session:
 
 
 def load(
-    model: str | Path, planner: str = "codl", plan: Plan | str | Path | None = None, devices: Sequence[str | None] | None = None,
+    model: str | Path,
+    planner: str = "codl",
+    plan: Plan | str | Path | None = None,
+    devices: Sequence[str | None] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-) -> Session:  # fmt: skip
+) -> Session:
     """Plan and compile a model for this machine.
 
     Args:

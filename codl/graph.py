@@ -160,7 +160,7 @@ class Graph:
                     [n.name, n.op, n.inputs, n.outputs, sorted(n.attributes.items()), n.activation] for n in self.nodes
                 ],
                 "tensors": sorted((t.name, t.shape, t.dtype) for t in self.tensors.values()),
-                "constants": {name: array for name, array in sorted(self.constants.items())},
+                "constants": dict(sorted(self.constants.items())),
                 "inputs": self.inputs,
                 "outputs": self.outputs,
             }

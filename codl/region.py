@@ -59,14 +59,10 @@ class Region:
             return other
         if other.empty:
             return self
-        return Region(
-            tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True))
-        )
+        return Region(tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True)))
 
     def contains(self, other: Region) -> bool:
-        return other.empty or all(
-            a <= c and d <= b for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True)
-        )
+        return other.empty or all(a <= c and d <= b for (a, b), (c, d) in zip(self.ranges, other.ranges, strict=True))
 
     def overlaps(self, other: Region) -> bool:
         return not self.intersect(other).empty

@@ -92,7 +92,12 @@ class Workspace:
         """
         graph = self.graph(model)
         plan = make_plan(
-            graph, self.hardware, CostModel(self.hardware, graph), planner, data_type=self.data_type, objective=self.objective
+            graph,
+            self.hardware,
+            CostModel(self.hardware, graph),
+            planner,
+            data_type=self.data_type,
+            objective=self.objective,
         )
         return self._prepared(model, graph, plan)
 
@@ -147,9 +152,7 @@ def _with_data_type(plan: Plan, data_type: str, graph: Graph, hardware: Hardware
     }
     cost = CostModel(hardware, graph, {name: use.data_type for name, use in processors.items()})
     algorithms = {
-        operator: {
-            name: cost.algorithm(graph.by_name[operator], _whole(graph, operator), name) for name in chosen
-        }
+        operator: {name: cost.algorithm(graph.by_name[operator], _whole(graph, operator), name) for name in chosen}
         for operator, chosen in plan.algorithms.items()
     }
     return plan.model_copy(update={"processors": processors, "algorithms": algorithms})
@@ -223,7 +226,7 @@ def _busy(run: Prepared, busy: Mapping[str, float]) -> Row:
     return {f"{kind}_busy": float(np.mean(values)) for kind, values in shares.items() if values}
 
 
-# -- executing -----------------------------------------------------------------------------------------------------------
+# -- executing ---------------------------------------------------------------------------------------------------------
 
 
 def require_executable(model: str) -> None:
@@ -267,4 +270,6 @@ def check_outputs(run: Prepared, inputs: Mapping[str, np.ndarray], outputs: Mapp
 def require_agreement(model: str, error: float) -> None:
     """Raise `BoundExceeded` where outputs differ from the reference by more than float32 explains."""
     if not error <= CHECK_BOUND:
-        raise BoundExceeded(f"{model}: outputs differ from ONNX Runtime's by {error:.2g} of their range (bound {CHECK_BOUND:g})")
+        raise BoundExceeded(
+            f"{model}: outputs differ from ONNX Runtime's by {error:.2g} of their range (bound {CHECK_BOUND:g})"
+        )

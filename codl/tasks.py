@@ -42,9 +42,7 @@ class TaskKind(str, Enum):
     COPY = "copy"
 
 
-COMMANDS = frozenset(
-    {TaskKind.KERNEL, TaskKind.TRANSFORM, TaskKind.MAP, TaskKind.UNMAP, TaskKind.COPY}
-)
+COMMANDS = frozenset({TaskKind.KERNEL, TaskKind.TRANSFORM, TaskKind.MAP, TaskKind.UNMAP, TaskKind.COPY})
 """Kinds that the host enqueues; each has its `ENQUEUE` task."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -120,7 +121,7 @@ class Trace:
                 )
         for lane in self.lanes:
             row = sorted((s for s in self.spans if s.lane == lane), key=lambda s: (s.start_ns, s.end_ns))
-            for before, after in zip(row, row[1:], strict=False):
+            for before, after in pairwise(row):
                 if after.start_ns < before.end_ns:
                     raise InputError(f"trace: {before.task_id!r} and {after.task_id!r} overlap on lane {lane!r}")
 

@@ -60,7 +60,17 @@ def _example(unit: str) -> str:
     return _EXAMPLES[unit]
 
 
-_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+_PREFIXES = (
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1.0, ""),
+    (1e-3, "m"),
+    (1e-6, "u"),
+    (1e-9, "n"),
+    (1e-12, "p"),
+)
 _SYMBOLS = {
     "second": "s",
     "byte": "byte",
@@ -81,9 +91,7 @@ def render(value: float, unit: str) -> str:
     symbol = _SYMBOLS[unit]
     if value == 0:
         return f"0 {symbol}"
-    for scale, prefix in _PREFIXES:
-        if abs(value) >= scale:
-            break
+    scale, prefix = next((entry for entry in _PREFIXES if abs(value) >= entry[0]), _PREFIXES[-1])
     text = f"{value / scale:.12g} {prefix}{symbol}"
     return text if parse(text, unit) == value else f"{value!r} {symbol}"
 

@@ -23,7 +23,12 @@ class Builder:
         return name
 
     def _node(
-        self, op: str, inputs: tuple[str, ...], shape: tuple[int, ...], activation: Activation | None = None, **attributes
+        self,
+        op: str,
+        inputs: tuple[str, ...],
+        shape: tuple[int, ...],
+        activation: Activation | None = None,
+        **attributes,
     ) -> str:
         name = f"{op}{len(self.nodes)}"
         self.tensors[name] = Tensor(name, shape)
@@ -37,10 +42,14 @@ class Builder:
         scale = (2 / (c // groups * kernel * kernel)) ** 0.5
         weights = self.rng.standard_normal((channels, c // groups, kernel, kernel)) * scale
         index = len(self.nodes)
-        inputs = (x, self._constant(f"w{index}", weights), self._constant(f"b{index}", self.rng.standard_normal(channels)))
+        inputs = (
+            x,
+            self._constant(f"w{index}", weights),
+            self._constant(f"b{index}", self.rng.standard_normal(channels)),
+        )
         return self._node(
-            "conv", inputs, shape, Activation("relu") if relu else None, kernel=(kernel, kernel), stride=(stride, stride),
-            pads=(pad,) * 4, dilation=(1, 1), group=groups,
+            "conv", inputs, shape, Activation("relu") if relu else None, kernel=(kernel, kernel),
+            stride=(stride, stride), pads=(pad,) * 4, dilation=(1, 1), group=groups,
         )  # fmt: skip
 
     def pool(self, x: str, kernel: int = 2, stride: int = 2) -> str:
@@ -69,7 +78,11 @@ class Builder:
         rows, depth = self.tensors[x].shape
         index = len(self.nodes)
         weights = self.rng.standard_normal((depth, features)) / depth**0.5
-        inputs = (x, self._constant(f"w{index}", weights), self._constant(f"b{index}", self.rng.standard_normal(features)))
+        inputs = (
+            x,
+            self._constant(f"w{index}", weights),
+            self._constant(f"b{index}", self.rng.standard_normal(features)),
+        )
         return self._node("gemm", inputs, (rows, features))
 
     def graph(self, *outputs: str) -> Graph:

@@ -21,17 +21,22 @@ def register(app: typer.Typer) -> None:
 
 
 def calibrate(
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="hardware/NAME.yaml", help="Also write the description here.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="hardware/NAME.yaml", help="Also write the description here."),
+    ] = None,
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
-    thorough: Annotated[bool, typer.Option("--thorough", help="Measure more shapes (minutes instead of about one).")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Measure more shapes (minutes instead of about one).")
+    ] = False,
 ) -> None:
     """Measure this machine and write its description, which becomes `host`.
 
     Example: codl calibrate -o hardware/mybox.yaml
     """
-    from codl.calibrate import calibrate as measure
     from codl.calibrate import cache
+    from codl.calibrate import calibrate as measure
     from codl.real.devices import choose
 
     assignment = choose(cpu, gpu)
@@ -47,7 +52,9 @@ def predict(
     operators: Annotated[Path, typer.Argument(metavar="OPS.csv")],
     hardware: options.Hardware,
     processor: Processor,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT.csv", help="Write the table with latency_us added.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="OUT.csv", help="Write the table with latency_us added.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Predict the latency of operators given as a table.
@@ -70,9 +77,12 @@ def fit(
     measurements: Annotated[Path, typer.Argument(metavar="MEASUREMENTS.csv")],
     hardware: options.Hardware,
     processor: Processor,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="HW2.yaml", help="Where to write the fitted description.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="HW2.yaml", help="Where to write the fitted description.")
+    ],
     cross_validate: Annotated[
-        str | None, typer.Option("--cross-validate", metavar="FIELD", help="Leave out one value of this column at a time.")
+        str | None,
+        typer.Option("--cross-validate", metavar="FIELD", help="Leave out one value of this column at a time."),
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -27,8 +27,12 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     scenario: Scenario_ = None,
-    sim: Annotated[Path | None, typer.Option("--sim", metavar="A.json", help="Trace of `codl simulate --trace`.")] = None,
-    real: Annotated[Path | None, typer.Option("--real", metavar="B.json", help="Trace of `codl execute --trace`.")] = None,
+    sim: Annotated[
+        Path | None, typer.Option("--sim", metavar="A.json", help="Trace of `codl simulate --trace`.")
+    ] = None,
+    real: Annotated[
+        Path | None, typer.Option("--real", metavar="B.json", help="Trace of `codl execute --trace`.")
+    ] = None,
     fail_above: Annotated[
         str | None, typer.Option("--fail-above", metavar="10%", help="Exit with 1 if an error is larger.")
     ] = None,
@@ -112,8 +116,8 @@ def _one(run: Prepared, devices: Any, runs: int) -> tuple[Row, Comparison]:
 def _show(document: Row, details: list[Comparison]) -> None:
     columns = ("model", "planner", "sim ms", "real ms", "error", "duration", "schedule", "within", "noise")
     cells = [
-        (r["model"], r["planner"], r["simulated_ms"], r["measured_ms"], percent(r["error"]), percent(r["duration_error"]),
-         percent(r["scheduling_error"]), share(r["within_10_percent"]), percent(r["noise"]))
+        (r["model"], r["planner"], r["simulated_ms"], r["measured_ms"], percent(r["error"]),
+         percent(r["duration_error"]), percent(r["scheduling_error"]), share(r["within_10_percent"]), percent(r["noise"]))
         for r in document["models"]
     ]  # fmt: skip
     table("prediction and measurement of the same plans", columns, cells)

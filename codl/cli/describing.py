@@ -38,11 +38,14 @@ def list_models(context: typer.Context, json: options.Json = False) -> None:
         print_json({"models": rows})
         return
     columns = ("model", "kind", "operators", "GFLOP", "weights MB", "inputs")
-    cells = [
-        (r["name"], r["kind"], r["operators"], r["gflop"], r["weights_mb"], ", ".join(f"{k} {'x'.join(map(str, v))}" for k, v in r["inputs"].items()))
-        for r in rows
-    ]  # fmt: skip
+    cells = [(r["name"], r["kind"], r["operators"], r["gflop"], r["weights_mb"], _sizes(r["inputs"])) for r in rows]
     table("", columns, cells, "An operator list can be planned and simulated, not executed.")
+
+
+def _sizes(inputs: dict[str, list[int]]) -> str:
+    """Inputs with their sizes, the first two of many: an operator list has one for each row that nothing feeds."""
+    texts = [f"{name} {'x'.join(map(str, shape))}" for name, shape in inputs.items()]
+    return ", ".join(texts[:2]) + (f" and {len(texts) - 2} more" if len(texts) > 2 else "")
 
 
 @models_app.command(name="export")
@@ -67,10 +70,17 @@ def list_hardware(context: typer.Context, json: options.Json = False) -> None:
         return
     descriptions = [hw.load(name) for name in hw.names()]
     if json:
-        print_json({"hardware": [{"name": h.name, "description": h.description, "digest": h.digest} for h in descriptions]})
+        print_json(
+            {"hardware": [{"name": h.name, "description": h.description, "digest": h.digest} for h in descriptions]}
+        )
         return
     rows = [(h.name, h.library, h.sharing.kind, h.description) for h in descriptions]
-    table("", ("hardware", "kernels", "memory", "description"), rows, "`host` is this machine, once `codl calibrate` has described it.")
+    table(
+        "",
+        ("hardware", "kernels", "memory", "description"),
+        rows,
+        "`host` is this machine, once `codl calibrate` has described it.",
+    )
 
 
 @hardware_app.command(name="show")
@@ -92,7 +102,10 @@ def show_hardware(name: Annotated[str, typer.Argument(metavar="HW")], json: opti
     table("", ("processor", "kind", "silicon", "data types", "GB/s alone"), rows)
     sharing = description.sharing
     sync = f"pre-sync {sharing.pre_sync * 1e6:.0f} us, post-sync {sharing.post_sync * 1e6:.0f} us"
-    out.print(f"memory {description.memory.bandwidth / 1e9:.1f} GB/s, {sharing.kind}; {sync}; idle {description.power.idle:.2f} W")
+    out.print(
+        f"memory {description.memory.bandwidth / 1e9:.1f} GB/s, {sharing.kind}; {sync}; "
+        f"idle {description.power.idle:.2f} W"
+    )
     rows2 = [(c.source, c.method, c.date, c.residual, ", ".join(c.constants)) for c in description.calibration]
     table("\ncalibration", ("source", "method", "date", "residual", "constants"), rows2)
 
@@ -107,7 +120,12 @@ def devices(json: options.Json = False) -> None:
     found = find()
     assignment = choose(None, None)
     if json:
-        chosen = {"cpu": assignment.cpu.id, "gpu": assignment.gpu.id, "why": assignment.why, "shared_memory": assignment.shared_memory}
+        chosen = {
+            "cpu": assignment.cpu.id,
+            "gpu": assignment.gpu.id,
+            "why": assignment.why,
+            "shared_memory": assignment.shared_memory,
+        }
         print_json({"devices": found, "chosen": chosen})
         return
     rows = [(d.id, d.name, d.compute_units, d.version, _roles(d.id, assignment)) for d in found]

@@ -7,7 +7,9 @@ from codl.cli.console import progress
 from codl.hardware import Hardware
 
 
-def load_hardware(name: str, settings: list[str] | None = None, cpu: str | None = None, gpu: str | None = None) -> Hardware:
+def load_hardware(
+    name: str, settings: list[str] | None = None, cpu: str | None = None, gpu: str | None = None
+) -> Hardware:
     """A hardware description by name or path, with `--set` applied. `host` is measured if it is not known yet."""
     description = host(cpu, gpu) if name == hw.HOST else hw.load(name)
     return hw.overrides(description, settings) if settings else description

@@ -11,22 +11,35 @@ from codl.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 Shapes = Annotated[
-    list[str] | None, typer.Option("--shape", metavar="NAME=1x3x640x640", help="Size of an input that the model leaves open.")
+    list[str] | None,
+    typer.Option("--shape", metavar="NAME=1x3x640x640", help="Size of an input that the model leaves open."),
 ]
-Hardware = Annotated[str, typer.Option("--hardware", metavar="HW", help="A hardware file or the name of a packaged one.")]
+Hardware = Annotated[
+    str, typer.Option("--hardware", metavar="HW", help="A hardware file or the name of a packaged one.")
+]
 Planner = Annotated[
     str, typer.Option("--planner", metavar="PLANNER", help="cpu, gpu, mulayer, h, oc, hybrid, codl or optimal.")
 ]
 DataType = Annotated[
-    str, typer.Option("--data-type", metavar="image|buffer|auto", help="OpenCL data type on the GPU; auto = the hardware's best.")
+    str,
+    typer.Option(
+        "--data-type", metavar="image|buffer|auto", help="OpenCL data type on the GPU; auto = the hardware's best."
+    ),
 ]
-Model = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="An .onnx file, a zoo network or an operator list.")]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="An .onnx file, a zoo network or an operator list.")
+]
 PlanFile = Annotated[Path | None, typer.Option("--plan", metavar="PLAN.json", help="A plan that `codl plan -o` wrote.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="gpu.frequency=500MHz", help="Change a constant of the hardware description.")
+    list[str] | None,
+    typer.Option("--set", metavar="gpu.frequency=500MHz", help="Change a constant of the hardware description."),
 ]
-TraceFile = Annotated[Path | None, typer.Option("--trace", metavar="OUT.json", help="Write the timeline; opens in Perfetto.")]
-CpuDevice = Annotated[str | None, typer.Option("--cpu", metavar="DEVICE", help="Device that plays the CPU (see `codl devices`).")]
+TraceFile = Annotated[
+    Path | None, typer.Option("--trace", metavar="OUT.json", help="Write the timeline; opens in Perfetto.")
+]
+CpuDevice = Annotated[
+    str | None, typer.Option("--cpu", metavar="DEVICE", help="Device that plays the CPU (see `codl devices`).")
+]
 GpuDevice = Annotated[str | None, typer.Option("--gpu", metavar="DEVICE", help="Device that plays the GPU.")]
 
 

@@ -25,7 +25,10 @@ def plan(
     data_type: options.DataType = "auto",
     objective: Annotated[str, typer.Option("--objective", metavar="latency", help="What to minimise.")] = "latency",
     published: Annotated[
-        Path | None, typer.Option("--published", metavar="FILE.json", help="Take the decisions from a file in the CoDL authors' format.")
+        Path | None,
+        typer.Option(
+            "--published", metavar="FILE.json", help="Take the decisions from a file in the CoDL authors' format."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="PLAN.json", help="Write the plan.")] = None,
     shape: options.Shapes = None,
@@ -52,8 +55,15 @@ def _show(plan: Plan) -> None:
         first, last = chain.operators[0], chain.operators[-1]
         span = first if first == last else f"{first} ... {last}"
         dimension = chain.dimension.value if chain.dimension and len(chain.shares) > 1 else "-"
-        rows.append((f"c{index:02d}", span, len(chain.operators), dimension, *(chain.shares.get(p) for p in plan.processors)))
+        rows.append(
+            (f"c{index:02d}", span, len(chain.operators), dimension, *(chain.shares.get(p) for p in plan.processors))
+        )
     took = f"planned in {plan.planning_ms:.0f} ms" if plan.planning_ms is not None else ""
     expected = f"expected latency {plan.predicted_ms:.2f} ms" if plan.predicted_ms is not None else ""
     columns = ("chain", "operators", "count", "split along", *plan.processors)
-    table(f"{plan.model.name} on {plan.hardware.name}, planner {plan.planner}", columns, rows, "; ".join(filter(None, (expected, took))))
+    table(
+        f"{plan.model.name} on {plan.hardware.name}, planner {plan.planner}",
+        columns,
+        rows,
+        "; ".join(filter(None, (expected, took))),
+    )

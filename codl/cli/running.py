@@ -32,7 +32,9 @@ from codl.runs import (
 from codl.scenario import Scenario
 from codl.scenario import load as load_scenario
 
-Scenario_ = Annotated[str | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file or the name of a packaged one.")]
+Scenario_ = Annotated[
+    str | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file or the name of a packaged one.")
+]
 SUMMARY = ("model", "planner", "ms", "compute", "sharing", "cpu", "gpu", "chains", "split")
 
 
@@ -44,7 +46,9 @@ def register(app: typer.Typer) -> None:
 def simulate(
     scenario: Scenario_ = None,
     model: options.Model = None,
-    hardware: Annotated[str | None, typer.Option("--hardware", metavar="HW", help="A hardware file or the name of a packaged one.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", metavar="HW", help="A hardware file or the name of a packaged one.")
+    ] = None,
     planner: options.Planner = "codl",
     plan: options.PlanFile = None,
     data_type: options.DataType = "auto",
@@ -61,7 +65,9 @@ def simulate(
     only_one(scenario=scenario, model=model, plan=plan)
     rows: list[Row] = []
     last = None
-    for workspace, run, label, published in _selected(scenario, model, hardware, planner, plan, data_type, settings, shape):
+    for workspace, run, label, published in _selected(
+        scenario, model, hardware, planner, plan, data_type, settings, shape
+    ):
         if run is None:
             rows.append(with_published(workspace.bound(label), published))
             continue
@@ -70,7 +76,9 @@ def simulate(
         rows.append(simulated_row(run, result, published))
     if trace:
         if last is None or len(rows) > 1:
-            raise InputError("--trace writes one timeline; choose one model and one planner with --model and --planner, or --plan")
+            raise InputError(
+                "--trace writes one timeline; choose one model and one planner with --model and --planner, or --plan"
+            )
         last.write(trace)
         note(f"wrote {trace}; open it in Perfetto")
     if json:
@@ -82,7 +90,10 @@ def simulate(
          r.get("cpu_busy"), r.get("gpu_busy"), r.get("split_operators"))
         for r in rows
     ]  # fmt: skip
-    caption = "ms: latency; J: energy of one inference; cpu, gpu: share of it that each is busy;\nsplit: operators computed by both"
+    caption = (
+        "ms: latency; J: energy of one inference; cpu, gpu: share of the latency that each\n"
+        "is busy; split: operators computed by both"
+    )
     table(f"simulated on {rows[0]['hardware']}", columns, cells, caption)
 
 
@@ -119,7 +130,9 @@ def scenario_workspace(
 ) -> Workspace:  # fmt: skip
     """The workspace that a scenario describes; options given beside it win."""
     description = load_hardware(hardware or scenario.hardware, [*scenario.set, *(settings or ())], cpu, gpu)
-    return Workspace(description, data_type if data_type != "auto" else scenario.data_type, {**scenario.shapes, **shapes})
+    return Workspace(
+        description, data_type if data_type != "auto" else scenario.data_type, {**scenario.shapes, **shapes}
+    )
 
 
 def only_one(**given: object) -> None:
@@ -136,10 +149,16 @@ def execute(
     plan: options.PlanFile = None,
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
-    input_file: Annotated[Path | None, typer.Option("--input", metavar="X.npz", help="Input arrays by name; seeded noise otherwise.")] = None,
-    output_file: Annotated[Path | None, typer.Option("--output", metavar="Y.npz", help="Write the output arrays by name.")] = None,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", metavar="X.npz", help="Input arrays by name; seeded noise otherwise.")
+    ] = None,
+    output_file: Annotated[
+        Path | None, typer.Option("--output", metavar="Y.npz", help="Write the output arrays by name.")
+    ] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs; the median is reported.")] = 10,
-    check: Annotated[str | None, typer.Option("--check", metavar="onnxruntime", help="Compare the outputs with ONNX Runtime's.")] = None,
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="onnxruntime", help="Compare the outputs with ONNX Runtime's.")
+    ] = None,
     trace: options.TraceFile = None,
     shape: options.Shapes = None,
     json: options.Json = False,
@@ -168,7 +187,10 @@ def execute(
              r.get("gpu_busy"), r["chains"], r["split_operators"], percent(r["noise"]), r.get("max_relative_error"))
             for r in rows
         ]  # fmt: skip
-        caption = "ms: median latency; cpu, gpu: share of it that each is busy; split: operators\ncomputed by both; noise: spread of the runs; error: relative to the output's range"
+        caption = (
+            "ms: median latency; cpu, gpu: share of it that each is busy; split: operators\n"
+            "computed by both; noise: spread of the runs; error: relative to the output's range"
+        )
         table(f"measured: {devices.why}", columns, cells, caption)
     for row in rows:
         if check:
@@ -198,7 +220,13 @@ def _to_execute(
 
 
 def _execute(
-    run: Prepared, devices: Any, input_file: Path | None, output_file: Path | None, runs: int, check: str | None, trace: Path | None
+    run: Prepared,
+    devices: Any,
+    input_file: Path | None,
+    output_file: Path | None,
+    runs: int,
+    check: str | None,
+    trace: Path | None,
 ) -> Row:
     from codl.real.measure import measure
 

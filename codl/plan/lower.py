@@ -199,8 +199,8 @@ class _Lowering:
             writes.append(Access(buffer, box))
         algorithm = self.plan.algorithms.get(name, {}).get(processor, "") or spec.algorithms(self.graph, node)[0]
         task = self._command(
-            TaskKind.KERNEL, chain, name, name, processor, reads=tuple(reads), writes=tuple(writes), algorithm=algorithm,
-            data_type=self.plan.processors[processor].data_type,
+            TaskKind.KERNEL, chain, name, name, processor, reads=tuple(reads), writes=tuple(writes),
+            algorithm=algorithm, data_type=self.plan.processors[processor].data_type,
         )  # fmt: skip
         for access in writes:
             value = self.buffers[access.buffer].tensor
@@ -251,7 +251,9 @@ class _Lowering:
         if self._unordered(processor, [piece.writer for _, piece, _ in made_by_cpu]):
             nbytes = sum(self._nbytes(value, [box]) for value, _, box in made_by_cpu)
             lane = made_by_cpu[0][1].lane
-            unmap = self._command(TaskKind.UNMAP, chain, phase, "", lane, nbytes=nbytes, why=f"{processor} takes it over")
+            unmap = self._command(
+                TaskKind.UNMAP, chain, phase, "", lane, nbytes=nbytes, why=f"{processor} takes it over"
+            )
             self._sync(chain, phase, processor, [unmap], _why(processor, needs))
         for value in values:
             mine = [(piece, box) for moved, piece, box in moves if moved == value]
@@ -265,8 +267,8 @@ class _Lowering:
             for box in missing:
                 rest = [box]
                 for piece in self.pieces[value]:
-                    for part in [p for p in rest if p.overlaps(piece.region)]:
-                        moves.append((value, piece, part.intersect(piece.region)))
+                    common = [part.intersect(piece.region) for part in rest]
+                    moves += [(value, piece, part) for part in common if not part.empty]
                     rest = [cut for part in rest for cut in subtract(part, piece.region)]
         return moves
 
@@ -289,7 +291,9 @@ class _Lowering:
 
     def _finish(self) -> dict[str, str]:
         """Bring every output whole into one buffer and let the host wait for it."""
-        wholes = {v: Region.full(self.graph.tensors[v].shape) for v in self.graph.outputs if v not in self.graph.weights}
+        wholes = {
+            v: Region.full(self.graph.tensors[v].shape) for v in self.graph.outputs if v not in self.graph.weights
+        }
         scattered = {v: box for v, box in wholes.items() if self.plan.sharing == "copied" or not self._complete(v, box)}
         self._fetch("end", self.host_processor, scattered)
         outputs = {

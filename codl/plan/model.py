@@ -87,7 +87,9 @@ class Plan(_Strict):
     def digest(self) -> str:
         """Identifies the decisions; names of files, planning time and expectation do not matter."""
         content = self.model_dump(mode="json", exclude={"predicted_ms", "planning_ms"})
-        dealing_order = list(self.processors)  # canonical JSON sorts keys, but here their order decides who gets which rows
+        dealing_order = list(
+            self.processors
+        )  # canonical JSON sorts keys, but here their order decides who gets which rows
         return digest([content | {"model": self.model.digest, "hardware": self.hardware.digest}, dealing_order])
 
     @property

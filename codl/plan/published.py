@@ -64,9 +64,12 @@ def read_published(path: Path | str) -> PublishedPlan:
         decisions: Decisions | None = getattr(found, name)
         if decisions is None:
             continue
-        for field in ("partition_dim", "gpu_ratio"):
-            if len(getattr(decisions, field)) != found.operators:
-                problems.append((f"{name}.{field}", f"has {len(getattr(decisions, field))} entries for {found.operators} operators"))
+        counts = {"partition_dim": len(decisions.partition_dim), "gpu_ratio": len(decisions.gpu_ratio)}
+        problems += [
+            (f"{name}.{field}", f"has {count} entries for {found.operators} operators")
+            for field, count in counts.items()
+            if count != found.operators
+        ]
         if decisions.chain_lengths and sum(decisions.chain_lengths) != found.operators:
             problems.append((f"{name}.chain_lengths", f"sum to {sum(decisions.chain_lengths)}, not {found.operators}"))
         problems += [(f"{name}.gpu_ratio", f"{r} is not in [0, 1]") for r in decisions.gpu_ratio if not 0 <= r <= 1]
@@ -97,8 +100,8 @@ def from_published(path: Path | str, graph: Graph, hardware: Hardware, cost: Cos
     start = 0
     for length in decisions.chain_lengths or [1] * found.operators:
         names = [node.name for node in graph.nodes[start : start + length]]
-        for run in _runs(graph, names, _DIMENSIONS[decisions.partition_dim[start]]):
-            chains.append(_chain(graph, run, problem, decisions, start))
+        runs = _runs(graph, names, _DIMENSIONS[decisions.partition_dim[start]])
+        chains += [_chain(graph, run, problem, decisions, start) for run in runs]
         start += length
     return problem.plan("published", chains)
 

