@@ -280,7 +280,7 @@ class _Lowering:
         buffer = self._storage(target, value)
         maker = self.graph.producer.get(value)
         task = self._command(
-            kind, chain, value, maker.name if maker else value, lane,
+            kind, chain, value if target == lane else f"{value}-for-{target}", maker.name if maker else value, lane,
             reads=tuple(Access(piece.buffer, box) for piece, box in pieces),
             writes=tuple(Access(buffer, box) for _, box in pieces),
             nbytes=self._nbytes(value, [box for _, box in pieces]), source=pieces[0][0].lane, why=why,

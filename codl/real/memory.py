@@ -37,6 +37,12 @@ def host_only(dtype: str) -> bool:
     return np.dtype(dtype).kind in "OUS"
 
 
+def works_in_host_memory(context: cl.Context) -> bool:
+    """Whether the devices of a context compute in the host's memory, without any copy: CPU devices do."""
+    cpu = opencl().device_type.CPU
+    return all(device.type & cpu for device in context.devices)
+
+
 @dataclass(slots=True)
 class Allocation:
     """Storage for a box of one tensor.
@@ -86,8 +92,7 @@ class Memory:
         self.label = label
         self.nbytes = 0
         self._queue = queue
-        kind = opencl().device_type.CPU
-        self.in_host = all(device.type & kind for device in context.devices)
+        self.in_host = works_in_host_memory(context)
         self._constants: dict[str, cl.Buffer] = {}
         self._largest = min(device.max_mem_alloc_size for device in context.devices)
 

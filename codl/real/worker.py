@@ -45,6 +45,8 @@ class Worker:
         Raises:
             DeviceError: no progress for that long; the thread is lost then, and every later call fails.
         """
+        if not self._finalizer.alive:
+            raise DeviceError(f"{self.label}: this executor is closed")
         if self._stuck:
             raise DeviceError(f"{self.label}: gave up on this device before; open a new executor")
         self._jobs.put(job)

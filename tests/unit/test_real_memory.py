@@ -1,0 +1,101 @@
+"""Boxes moved between buffers: the rectangles that OpenCL is given are exactly the box."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codl.errors import DeviceError
+from codl.ops.launch import View
+from codl.real.devices import choose
+from codl.real.lanes import Lanes
+from codl.real.memory import Rectangle, aligned, rectangles
+from codl.region import Region
+
+
+@st.composite
+def nested(draw: st.DrawFn) -> tuple[Region, Region, Region]:
+    """Two boxes of one tensor, and a box inside both."""
+    rank = draw(st.integers(0, 5))
+    first, second, inner = [], [], []
+    for _ in range(rank):
+        a, b, c, d = sorted(draw(st.lists(st.integers(0, 6), min_size=4, max_size=4)))
+        swap = draw(st.booleans())
+        first.append((a, c) if swap else (b, d))
+        second.append((b, d) if swap else (a, c))
+        inner.append((b, c))
+    return Region(tuple(first)), Region(tuple(second)), Region(tuple(inner))
+
+
+def apply(rectangle: Rectangle, source: np.ndarray, target: np.ndarray) -> None:
+    """What the OpenCL specification says a rectangle copy does, with its conditions on pitches."""
+    width, height, depth = rectangle.size
+    for pitches in (rectangle.source_pitches, rectangle.target_pitches):
+        row, plane = pitches
+        assert row >= width and plane >= height * row and plane % row == 0
+    for z in range(depth):
+        for y in range(height):
+            ends = []
+            for (x0, y0, z0), (row, plane) in (
+                (rectangle.source_origin, rectangle.source_pitches),
+                (rectangle.target_origin, rectangle.target_pitches),
+            ):
+                ends.append((z0 + z) * plane + (y0 + y) * row + x0)
+            target[ends[1] : ends[1] + width] = source[ends[0] : ends[0] + width]
+
+
+@given(nested(), st.sampled_from([1, 4, 8]))
+def test_rectangles_move_exactly_the_box(boxes: tuple[Region, Region, Region], itemsize: int) -> None:
+    here, there, box = boxes
+    rng = np.random.default_rng(0)
+    source = rng.integers(1, 255, here.size * itemsize, dtype=np.uint8)
+    target = np.zeros(there.size * itemsize, np.uint8)
+    for rectangle in rectangles(View.of(here), View.of(there), box, itemsize):
+        apply(rectangle, source, target)
+    expected = np.zeros((there.size, itemsize), np.uint8)
+    for index in np.ndindex(box.shape):
+        at = [start + offset for start, offset in zip(box.start, index, strict=True)]
+        expected[place(View.of(there), at)] = source.reshape(-1, itemsize)[place(View.of(here), at)]
+    np.testing.assert_array_equal(target, expected.reshape(-1))
+
+
+def place(view: View, at: list[int]) -> int:
+    return view.offset + sum(i * stride for i, stride in zip(at, view.strides, strict=True))
+
+
+def test_contiguous_axes_become_one_copy() -> None:
+    feature_map = Region.full((1, 8, 6, 5))
+    rows = feature_map.along(2, 2, 4)
+    (piece,) = rectangles(View.of(feature_map), View.of(rows), rows, 4)
+    assert piece.size == (2 * 5 * 8 * 4, 1, 1)
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 64, 5000])
+def test_host_memory_is_page_aligned_and_zero(nbytes: int) -> None:
+    block = aligned(nbytes)
+    assert block.ctypes.data % 4096 == 0
+    assert len(block) >= max(nbytes, 64)
+    assert not block.any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((2, 3, 4, 5), "float32"), ((), "int64"), ((0, 3), "float32"), ((7,), "bool")]
+)
+def test_allocations_give_back_what_was_written(shape: tuple[int, ...], dtype: str) -> None:
+    lane = Lanes.open({"cpu": choose().cpu}).by_name["cpu"]
+    values = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
+    storage = lane.memory.allocate("t", Region.full(shape), dtype)
+    assert not storage.read().any()
+    storage.write(values)
+    read = storage.read()
+    np.testing.assert_array_equal(read, values)
+    assert (read.dtype, read.shape) == (values.dtype, shape)
+    assert lane.memory.nbytes >= values.nbytes
+
+
+def test_buffers_beyond_the_device_are_refused() -> None:
+    lane = Lanes.open({"cpu": choose().cpu}).by_name["cpu"]
+    with pytest.raises(DeviceError, match=r"huge needs .* MiB; the device allows"):
+        lane.memory.allocate("huge", Region.full((1 << 40,)), "float32")
