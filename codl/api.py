@@ -1,4 +1,4 @@
-"""The Python API for embedding: `codl.load(model)`, then `session.run({name: array})`, by ONNX Runtime's conventions."""
+"""The Python API for embedding: `codl.load(model)`, `session.run({name: array})`, by ONNX Runtime's conventions."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from codl.cli import calibration, comparing, describing, planning, running
+from codl.cli import calibration, comparing, describing, planning, running, validating
 from codl.cli.console import fail
 from codl.errors import CodlError
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (describing, planning, running, comparing, calibration):
+for module in (describing, planning, running, comparing, calibration, validating):
     module.register(app)
 
 INTERRUPTED = 130

@@ -117,7 +117,8 @@ def _show(document: Row, details: list[Comparison]) -> None:
     columns = ("model", "planner", "sim ms", "real ms", "error", "duration", "schedule", "within", "noise")
     cells = [
         (r["model"], r["planner"], r["simulated_ms"], r["measured_ms"], percent(r["error"]),
-         percent(r["duration_error"]), percent(r["scheduling_error"]), share(r["within_10_percent"]), percent(r["noise"]))
+         percent(r["duration_error"]), percent(r["scheduling_error"]), share(r["within_10_percent"]),
+         percent(r["noise"]))
         for r in document["models"]
     ]  # fmt: skip
     table("prediction and measurement of the same plans", columns, cells)
