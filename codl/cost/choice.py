@@ -10,9 +10,9 @@ from typing import Any
 from codl.errors import SchemaError
 from codl.hardware import Kernel
 
-_COMPARISON = re.compile(r"(>=|<=|>|<)\s*(\d+(?:\.\d+)?)")
+_COMPARISON = re.compile(r"(>=|<=|>|<|%)\s*(\d+(?:\.\d+)?)")
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "%": lambda value, bound: value % bound == 0,
 }  # fmt: skip
 
 

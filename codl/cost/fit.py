@@ -104,7 +104,7 @@ def fit_units(
     matrix = amounts(kernel, processor, works)
     measured = np.asarray(seconds, dtype=float)
     prior = None if parent is None else np.array([parent.get(unit, 0.0) for unit in shape.units])
-    times = _relative_nnls(matrix, measured, prior, strength)
+    times = relative_nnls(matrix, measured, prior, strength)
     units = {unit: float(time) for unit, time in zip(shape.units, times, strict=True) if time > 0}
     errors = np.abs(matrix @ times - measured) / measured
     spread = _spread(matrix, measured, times, shape.units)
@@ -137,9 +137,10 @@ def replace_none(kernel: Kernel) -> Kernel:
     return kernel.model_copy(update={"compute": {}, "memory": {}, "fixed": {}})
 
 
-def _relative_nnls(
+def relative_nnls(
     matrix: np.ndarray, measured: np.ndarray, prior: np.ndarray | None = None, strength: float = 0.0, passes: int = 6
 ) -> np.ndarray:
+    """Times x >= 0 for which matrix @ x is closest to `measured` relatively, with Huber's weights (six passes)."""
     scaled = matrix / measured[:, None]
     typical = np.median(scaled, axis=0) * np.sqrt(strength)  # of a unit's part in the latency
     weights = np.ones(len(measured))

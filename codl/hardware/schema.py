@@ -28,7 +28,7 @@ from codl.units import (
 
 DataType = Literal["buffer", "image"]
 Condition = int | str | tuple[int | str, ...]
-"""What a field of `codl.ops.spec.Work` must be: a value, one of several, or a comparison such as ">= 8"."""
+"""What a field of `codl.ops.spec.Work` must be: a value, one of several, a comparison (">= 8"), a multiple ("% 16")."""
 
 
 class _Strict(BaseModel):

@@ -1,0 +1,344 @@
+"""Make hardware/pixel4.yaml and hardware/s10.yaml from tools/tflite.yaml and tools/data/mobile-ml-benchmark.
+
+    python tools/fit_tflite.py            # fit, print accuracies left out by model family, write the files
+    python tools/fit_tflite.py --check    # the same, but fail if a file would change
+
+GPU kernels are fitted to the latency of each operator, CPU kernels to whole networks on each core set: one kernel
+library a core set (`tflite-1large`, ...), since the table has no operators there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from codl.cost.features import FORMS  # noqa: E402
+from codl.cost.fit import relative_nnls  # noqa: E402
+from codl.cost.tables import Measurement, Selector, fit_measurements, make_work  # noqa: E402
+from codl.hardware import Hardware, Kernel, write  # noqa: E402
+from codl.io import read_yaml, validate  # noqa: E402
+from codl.ops.spec import Work  # noqa: E402
+
+DATA = ROOT / "tools" / "data" / "mobile-ml-benchmark"
+DATE = "2026-11-24"
+SOURCE = "mobile-ml-benchmark (EdgeSys '24), MIT licence, in tools/data"
+
+
+def family(model: str) -> str:
+    """The family of a network: its name without sizes and variants."""
+    name = re.split(r"_(?:w\d|wd|v\d|a\d|b\d|cb|cpu|gpu|mobile|small|medium|large|\d)", model)[0]
+    return re.sub(r"(?<=[a-z])\d+[a-z]?$", "", name) if not re.fullmatch(r"mobilenetv\d[a-z]?", name) else name
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One row of the table of operators."""
+
+    model: str
+    work: Work
+    seconds: Mapping[str, float]
+
+
+def operators() -> list[Operator]:
+    """The operators of all networks, with their GPU latency on each phone."""
+    found = []
+    with (DATA / "cnn_ops_gpu.csv").open() as lines:
+        for row in csv.DictReader(lines):
+            seconds = {soc: float(row[f"{soc}|gpu|float"]) / 1e6 for soc in ("pixel4", "s10")}
+            found.append(Operator(row["model"], _work(row), seconds))
+    return found
+
+
+def _work(row: Mapping[str, str]) -> Work:
+    def number(name: str, default: int = 1) -> int:
+        return int(row[name]) if row[name].isdigit() and int(row[name]) > 0 else default
+
+    kind, inputs, side = row["operation"], int(row["Input_channel"]), number("Input_shape")
+    out, taps, stride = number("Output_shape"), number("Kernel"), number("Stride")
+    if kind in ("CONV_2D", "CONV_2D_GROUP"):
+        channels = inputs, int(row["Filter"])
+        return make_work("conv", (side, side), (out, out), channels, (taps, taps), (stride, stride), number("Group"))
+    if kind == "DEPTHWISE_CONV_2D":
+        return make_work("depthwise", (side, side), (out, out), (inputs, inputs), (taps, taps), (stride, stride))
+    if kind == "FULLY_CONNECTED":
+        return make_work("fc", (1, 1), (1, 1), (inputs, int(row["Filter"])), (1, 1), (1, 1))
+    if kind == "MEAN":
+        return make_work("pool", (side, side), (1, 1), (inputs, inputs), (side, side), (1, 1))
+    if kind == "CONCATENATION":  # reads as much as it writes; the table gives only its first input
+        outputs = int(row["Filter"])
+        return make_work("elementwise", (side, side), (out, out), (outputs, outputs), (1, 1), (1, 1))
+    return make_work("pool", (side, side), (out, out), (inputs, inputs), (taps, taps), (stride, stride))
+
+
+# GPU kernels
+
+
+def gpu_kernels(text: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The GPU delegate's kernels as templates without unit times, most special first."""
+    common = {"form": "waves", "element_bytes": 2}
+    found: list[dict[str, Any]] = [
+        {"name": "fully_connected", "algorithm": "gemm", "form": "stream", "element_bytes": 2,
+         "when": {"kind": ["conv", "fc"], "out_h": 1, "out_w": 1, "kernel_h": 1}},
+        {"name": "conv_grouped", "algorithm": "grouped", **common, "blocks": {"out_channels": 4, "in_channels": 4},
+         "when": {"kind": "conv", "groups": ">= 2"}},
+    ]  # fmt: skip
+    if text["winograd"]:
+        rule = {"kind": "conv", "kernel_h": 3, "kernel_w": 3, "stride_h": 1, "in_channels": "> 60",
+                "out_channels": "% 16", "out_h": "> 20", "out_w": "> 20"}  # fmt: skip
+        found.append({"name": "winograd4", "algorithm": "winograd", "form": "winograd", "tile": 4, "when": rule,
+                      "blocks": {"out_channels": 4}, "element_bytes": 2})  # fmt: skip
+    found += _stems(text, common) + _generic(text, common)
+    for taps, rule in (("3", "<= 3"), ("5", "> 3")):
+        for stride in (1, 2):
+            found.append({"name": f"depthwise{taps}s{stride}", "algorithm": "depthwise", **common,
+                          "blocks": {"out_channels": 4},
+                          "when": {"kind": "depthwise", "kernel_h": rule, "stride_h": stride}})  # fmt: skip
+    stream = {"form": "stream", "element_bytes": 2}
+    found += [
+        {"name": "mean", "algorithm": "direct", **stream, "when": {"kind": "pool", "out_h": 1, "out_w": 1}},
+        {"name": "pooling", "algorithm": "direct", **stream, "when": {"kind": "pool"}},
+        {"name": "copy", "algorithm": "direct", **stream},
+    ]
+    return found
+
+
+def _stems(text: Mapping[str, Any], common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """First layers: few input channels; with few outputs their weights are compile-time constants."""
+    x, y, z = text["blocks"][8]
+    found = []
+    for taps, rule in (("3", "<= 3"), ("7", "> 3")):
+        for name, outputs in (("constants", "<= 32"), ("stem", "> 32")):
+            when = {"kind": "conv", "in_channels": "<= 4", "out_channels": outputs, "kernel_h": rule}
+            blocks = {"out_w": x, "out_h": y, "out_channels": z, "in_channels": 4}
+            found.append({"name": f"{name}{taps}", "algorithm": "stem", **common, "blocks": blocks, "when": when})
+    return found
+
+
+def _generic(text: Mapping[str, Any], common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The generic convolution: by block (from the number of output vectors), by kernel, and by number of rounds."""
+    found = []
+    bounds = [*text["thresholds"], None]
+    for (size, (x, y, z)), bound in zip(text["blocks"].items(), bounds, strict=True):
+        blocks = {"out_w": x, "out_h": y, "out_channels": z, "in_channels": 4}
+        for name, shape in (("1x1", {"kernel_h": 1, "stride_h": 1}), ("kxk", {"stride_h": 1}), ("strided", {})):
+            slots = text.get("slots", {}).get("1x1" if name == "1x1" else "kxk", 0) if bound is None else 0
+            stages = text.get("stages", {})
+            limit = stages.get("1x1" if name == "1x1" else "kxk") if bound is None else None
+            for part, most in ((("small", limit), ("large", None)) if limit else (("", bound),)):
+                when = {"kind": "conv", **shape}
+                if most:
+                    when["out_vectors"] = f"<= {most}"
+                kernel = {"name": f"generic{size}_{name}{part and '_' + part}", "algorithm": "direct", **common}
+                found.append({**kernel, "blocks": blocks, "group": text["group"], "slots": slots, "when": when})
+    return found
+
+
+# Whole networks
+
+
+def end_to_end(soc: str, where: str) -> dict[str, float]:
+    """Seconds of each network on a core set or the GPU."""
+    with (DATA / "cnn_e2e.csv").open() as lines:
+        return {row["model"]: float(row[f"{soc}|{where}|float|mean"]) / 1e6 for row in csv.DictReader(lines)}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Amounts of every unit of the CPU kernels, (networks, units)."""
+
+    models: list[str]
+    units: list[tuple[int, str]]
+    matrix: np.ndarray
+
+
+def networks(items: Sequence[Mapping[str, Any]], kernels: Sequence[Kernel], hardware: Hardware, ops: Sequence[Operator]) -> Networks:
+    units = [(index, unit) for index, item in enumerate(items) for unit in item["units"]]
+    column = {key: position for position, key in enumerate(units)}
+    models = list(dict.fromkeys(op.model for op in ops))
+    matrix = np.zeros((len(models), len(units)))
+    select = Selector(kernels)
+    for op in ops:
+        index = select.index(op.work)
+        amounts = FORMS[kernels[index].form].quantities(op.work, kernels[index], hardware.processors["cpu"])
+        for unit in items[index]["units"]:
+            matrix[models.index(op.model), column[index, unit]] += float(amounts[unit])
+    return Networks(models, units, matrix)
+
+
+def left_out(matrix: np.ndarray, measured: np.ndarray, models: Sequence[str]) -> np.ndarray:
+    """Signed relative errors of networks whose family is left out of the fit."""
+    families = np.array([family(model) for model in models])
+    errors = np.empty(len(measured))
+    for group in np.unique(families):
+        out = families == group
+        errors[out] = matrix[out] @ relative_nnls(matrix[~out], measured[~out]) / measured[out] - 1
+    return errors
+
+
+def fit_core_sets(soc: str, text: Mapping[str, Any], items: Sequence[Mapping[str, Any]], hardware: Hardware,
+                  ops: Sequence[Operator]) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
+    """A library of CPU kernels for every core set, and lines for the report."""
+    kernels = [validate(Kernel, {k: v for k, v in item.items() if k != "units"}, "tools/tflite.yaml") for item in items]
+    table = networks(items, kernels, hardware, ops)
+    libraries, lines = {}, []
+    for cores in text["core_sets"]:
+        seconds = end_to_end(soc, cores)
+        measured = np.array([seconds[model] for model in table.models])
+        times = relative_nnls(table.matrix, measured)
+        errors = left_out(table.matrix, measured, table.models)
+        lines.append(f"  {soc} {cores:12} mean absolute error {np.mean(np.abs(errors)):.1%} (family left out)")
+        libraries[cores] = [_with_units(kernel, index, table.units, times) for index, kernel in enumerate(kernels)]
+    return libraries, lines
+
+
+def _with_units(kernel: Kernel, index: int, units: Sequence[tuple[int, str]], times: np.ndarray) -> dict[str, Any]:
+    shape = FORMS[kernel.form]
+    own = {unit: float(f"{time:.4g}") for (owner, unit), time in zip(units, times, strict=True) if owner == index}
+    sections = {s: {u: t for u, t in own.items() if u in getattr(shape, s) and t > 0} for s in ("compute", "memory", "fixed")}
+    if not any(sections.values()):  # the networks need none of it: free, and said so by a launch of nothing
+        sections["fixed"] = {"launch": 0.0}
+    return {**kernel.model_dump(mode="json", exclude_defaults=True), **sections}
+
+
+# Hardware files
+
+
+def describe(soc: str, text: Mapping[str, Any], items: Sequence[Mapping[str, Any]], ops: Sequence[Operator]) -> tuple[Hardware, list[str]]:
+    """The fitted description of one phone, and a report."""
+    bare = validate(Hardware, _frame(soc, text, {"tflite": {"kernels": {"gpu": {"buffer": gpu_kernels(text)}}}}), soc)
+    measurements = [Measurement(op.work, op.seconds[soc], {"family": family(op.model)}) for op in ops]
+    fitted = fit_measurements(measurements, bare, "gpu", f"{SOURCE}: operators on the GPU", "family", DATE)
+    lines = [f"{soc}: GPU kernels, operators, within 10 %, 20 %, median error (family left out)"]
+    for row in fitted.accuracy:
+        lines.append(f"  {row['kernel']:28} {row['operators']:5} {row['left_out_within_10_percent']:7.1%} "
+                     f"{row['left_out_within_20_percent']:7.1%} {row['left_out_median_error']:7.1%}")  # fmt: skip
+    convolutions = _convolutions(fitted.left_out, measurements)
+    lines.append(f"  convolutions above 50 us: {convolutions}")
+    dispatch, startup, error = _queue(soc, ops, fitted.left_out)
+    lines.append(f"  {soc} gpu end to end: dispatch {dispatch * 1e6:.1f} us an operator, start {startup * 1e3:.2f} ms, "
+                 f"mean absolute error {error:.1%} (family left out)")  # fmt: skip
+    cores, more = fit_core_sets(soc, text, items, bare, ops)
+    libraries = {
+        "tflite": {
+            "dispatch": {"gpu": float(f"{dispatch:.3g}")},
+            "kernels": {
+                "gpu": {"buffer": [_rounded(k) for k in fitted.hardware.kernels("gpu", "buffer")]},
+                "cpu": {"buffer": cores[text["core_set"]]},
+            },
+        },
+        **{f"tflite-{name}": {"base": "tflite", "kernels": {"cpu": {"buffer": k}}} for name, k in cores.items()},
+    }
+    frame = _frame(soc, text, libraries)
+    residual = f"convolutions above 50 us, family left out: {convolutions}"
+    frame["calibration"] = _provenance(residual, f"networks, family left out: {error:.1%}", "; ".join(line.strip() for line in more)) + frame["calibration"]
+    return validate(Hardware, frame, f"{soc} as fitted"), lines + more
+
+
+def _convolutions(predicted: np.ndarray, measurements: Sequence[Measurement]) -> str:
+    use = [i for i, m in enumerate(measurements) if m.work.kind == "conv" and m.seconds > 50e-6 and m.work.out_h > 1]
+    error = np.array([abs(predicted[i] / measurements[i].seconds - 1) for i in use])
+    return f"{np.mean(error <= 0.1):.1%} within 10 %, {np.mean(error <= 0.2):.1%} within 20 %, of {len(use)}"
+
+
+def _queue(soc: str, ops: Sequence[Operator], predicted: np.ndarray) -> tuple[float, float, float]:
+    """(dispatch time of an operator, start of an inference, mean absolute error of networks left out by family)."""
+    seconds = end_to_end(soc, "gpu")
+    models = list(seconds)
+    count = np.array([sum(op.model == model for op in ops) for model in models], dtype=float)
+    busy, guess = np.zeros(len(models)), np.zeros(len(models))
+    for op, value in zip(ops, predicted, strict=True):
+        busy[models.index(op.model)] += op.seconds[soc]
+        guess[models.index(op.model)] += value
+    measured = np.array([seconds[model] for model in models])
+    matrix = np.stack([busy, count, np.ones(len(models))], axis=1)
+    fixed = np.stack([count, np.ones(len(models))], axis=1)
+    rest = np.maximum(measured - busy, 1e-9)
+    weight = 1 / measured
+    solve = lambda use: np.linalg.lstsq(fixed[use] * weight[use, None], rest[use] * weight[use], rcond=None)[0]  # noqa: E731
+    families = np.array([family(model) for model in models])
+    errors = np.empty(len(models))
+    for group in np.unique(families):
+        out = families == group
+        errors[out] = (guess[out] + fixed[out] @ np.maximum(solve(~out), 0)) / measured[out] - 1
+    dispatch, start = np.maximum(solve(np.ones(len(models), dtype=bool)), 0)
+    del matrix
+    return float(dispatch), float(start), float(np.mean(np.abs(errors)))
+
+
+def _rounded(kernel: Kernel) -> dict[str, Any]:
+    data = kernel.model_dump(mode="json", exclude_defaults=True)
+    for section in ("compute", "memory", "fixed"):
+        data[section] = {unit: float(f"{time:.4g}") for unit, time in getattr(kernel, section).items()}
+    return data
+
+
+def _frame(soc: str, text: Mapping[str, Any], libraries: Mapping[str, Any]) -> dict[str, Any]:
+    processors = {
+        name: {"kind": name, **text[name], "data_types": ["buffer"], "active_power": text["power"][name], "enqueue": "15 us"}
+        for name in ("gpu", "cpu")
+    }
+    return {
+        "name": soc,
+        "description": text["description"],
+        "processors": processors,
+        "memory": {"bandwidth": text["memory"], "energy": "60 pJ/byte"},
+        "sharing": {"kind": "mapped", "home": "gpu", "map": {"per_byte": "58.75 ps/byte"}, "unmap": {"fixed": "3 us"},
+                    "pre_sync": "676.2 us", "pre_sync_bound": "1 ms", "post_sync": "50 us"},
+        "power": {"idle": "1.25 W"},
+        "library": "tflite",
+        "libraries": dict(libraries),
+        "alignment": {"output_channel": 4},
+        "calibration": [
+            {"constants": ["libraries.*"], "source": SOURCE, "method": "tools/fit_tflite.py", "date": DATE},
+            {"constants": ["sharing.*", "power.*", "memory.energy", "processors.*.active_power", "processors.*.enqueue"],
+             "source": "taken over from hardware/sd855.yaml: nobody measured them on this phone with TFLite",
+             "method": "assumed", "date": DATE},
+            {"constants": ["processors.gpu.concurrent_waves"], "source": "the staircase of operator latencies over waves",
+             "method": "where the steps are", "date": DATE},
+            {"constants": ["processors.*", "memory.*"], "source": "data sheets; ArchProbe for Adreno 640", "method": "as stated", "date": DATE},
+        ],
+    }  # fmt: skip
+
+
+def _provenance(operators: str, networks: str, cores: str) -> list[dict[str, Any]]:
+    how = "tools/fit_tflite.py: non-negative least squares on relative errors"
+    return [
+        {"constants": ["libraries.*.gpu.dispatch"], "source": f"{SOURCE}: networks on the GPU less the sum of operators",
+         "method": "least squares on relative errors", "date": DATE, "residual": networks},
+        {"constants": ["libraries.*.gpu.*"], "source": f"{SOURCE}: operators on the GPU", "method": how, "date": DATE, "residual": operators},
+        {"constants": ["libraries.*.cpu.*"], "source": f"{SOURCE}: networks on each core set", "method": how, "date": DATE, "residual": cores},
+    ]  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="fail if a file would change")
+    arguments = parser.parse_args()
+    text = read_yaml(ROOT / "tools" / "tflite.yaml")
+    ops = operators()
+    changed = []
+    for soc, silicon in text["socs"].items():
+        hardware, lines = describe(soc, silicon, text["cpu_kernels"], ops)
+        print("\n".join(lines))
+        path = ROOT / "hardware" / f"{soc}.yaml"
+        earlier = path.read_text(encoding="utf-8") if path.exists() else ""
+        write(hardware, path)
+        if path.read_text(encoding="utf-8") != earlier:
+            changed.append(path.name)
+    print(f"written; changed: {', '.join(changed) or 'none'}")
+    return 1 if arguments.check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
