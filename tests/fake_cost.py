@@ -6,7 +6,8 @@ It has the interface of `codl.cost.CostModel` and of the parts of `codl.hardware
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 from codl.cost import KernelCost, TaskCost
@@ -55,6 +56,9 @@ class FakeCost:
 
     def __post_init__(self) -> None:
         self.data_types = self.data_types or {n: p.data_types[0] for n, p in self.hardware.processors.items()}
+
+    def with_data_types(self, data_types: Mapping[str, str]) -> FakeCost:
+        return replace(self, data_types=dict(data_types))
 
     def algorithm(self, node: Node, out: Region, processor: str) -> str:
         return ""

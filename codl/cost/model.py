@@ -83,6 +83,10 @@ class CostModel:
             for kernel in kernels
         )
 
+    def with_data_types(self, data_types: Mapping[str, str]) -> CostModel:
+        """The costs of the same graph on the same hardware with other layouts."""
+        return CostModel(self.hardware, self.graph, data_types)
+
     # Kernels
 
     def work(self, node: Node, out: Region) -> Work:

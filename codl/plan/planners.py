@@ -61,7 +61,7 @@ def make_plan(
     started = time.perf_counter()
     types = data_types(hardware, "buffer" if planner == "mulayer" and data_type == "auto" else data_type)
     if dict(cost.data_types) != dict(types):
-        cost = CostModel(hardware, graph, types)
+        cost = cost.with_data_types(types)
     chains = _search(PLANNERS[planner], Problem(graph, hardware, cost, delta, ratio_step), objective)
     return Problem(graph, hardware, cost).plan(planner, chains, started)
 

@@ -329,6 +329,11 @@ class Tables:
             self._wholes[key] = np.array([found.ns, found.nbytes, found.joules])
         return self._wholes[key]
 
+    def whole_reads(self, index: int) -> list[int]:
+        """The boxes of each variable input that a whole operator reads."""
+        operator = self._operators[index]
+        return [int(row[0]) for row in operator.reads(np.array([operator.out.full()]))]
+
     def cuts(self, index: int, dimension: Dimension) -> Ids:
         """Every aligned cut of an operator's output."""
         operator = self._operators[index]
