@@ -117,7 +117,8 @@ def _parts(request: KernelRequest) -> _Parts:
         channels=out.shape[1],
         rows=out.shape[2],
         columns=out.shape[3],
-        extent=(height, width),
+        # A last tile's surplus outputs read beyond the input box, where anything may lie, and the transforms mix it in.
+        extent=(window.reads(0, rows, height)[1], window.reads(1, columns, width)[1]),
         depth=depth,
         origin=(rows[0] - window.pads[0], columns[0] - window.pads[1]),
         key=f"{node.name}[{channels[0]}:{channels[1]}]/{request.algorithm}",
