@@ -89,7 +89,7 @@ def original(model: str | Path) -> bytes | Path:
     if kind == "zoo":
         data: bytes = onnx_model(key).SerializeToString()
         return data
-    raise InputError(f"{model} is an operator list: it has no weights and cannot be executed, only planned and simulated")
+    raise InputError(f"{model} is an operator list: without weights it can be planned and simulated, not executed")
 
 
 def export(name: str, path: Path | str) -> None:
@@ -166,12 +166,16 @@ def _resolve(model: str | Path) -> tuple[str, str]:
         return suffix[1:], text
     if suffix and Path(text).exists():
         raise InputError(f"{text}: a model file ends in .onnx (a network) or .csv (an operator list)")
-    raise InputError(f"no model is called {text!r};{_nearest(text, names())} known: {', '.join(names())}; or the path of an .onnx or .csv file")
+    raise InputError(
+        f"no model is called {text!r};{_nearest(text, names())} known: {', '.join(names())}; "
+        "or give the path of an .onnx or .csv file"
+    )
 
 
 def _zoo_name(name: str) -> str:
     if name not in NETWORKS:
-        raise InputError(f"the zoo has no network {name!r};{_nearest(name, list(NETWORKS))} known: {', '.join(NETWORKS)}")
+        hint = _nearest(name, list(NETWORKS))
+        raise InputError(f"the zoo has no network {name!r};{hint} known: {', '.join(NETWORKS)}")
     return name
 
 

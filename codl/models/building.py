@@ -3,7 +3,8 @@ layers, the builder adds weights and whatever connects them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -58,13 +59,14 @@ class NetworkBuilder:
         if channels != row.in_channels or min(high, wide) < 0:
             raise ValueError(f"{self.name}: row {row.op} does not fit its input of {channels}x{height}x{width}")
         name = f"conv{row.op:02d}"
-        shape = (row.out_channels, row.in_channels // row.groups, row.kernel_h, row.kernel_w)
-        inputs = [x, *self._weights(name, row.op, shape, 0, float(np.prod(shape[1:])), x, gain)]
+        filters = (row.out_channels, row.in_channels // row.groups, row.kernel_h, row.kernel_w)
+        inputs = [x, *self._weights(name, row.op, filters, 0, float(np.prod(filters[1:])), x, gain)]
         attributes = {
             "kernel_shape": (row.kernel_h, row.kernel_w), "strides": (row.stride_h, row.stride_w), "group": row.groups,
             "pads": (high // 2, wide // 2, high - high // 2, wide - wide // 2), "dilations": (1, 1),
         }  # fmt: skip
-        return self._activated("Conv", name, inputs, (1, row.out_channels, row.out_h, row.out_w), activation, gain, out, attributes)
+        shape = (1, row.out_channels, row.out_h, row.out_w)
+        return self._activated("Conv", name, inputs, shape, activation, gain, out, attributes)
 
     def pool(self, x: str) -> str:
         """The next row, a max pooling without padding."""
@@ -97,7 +99,8 @@ class NetworkBuilder:
         # With stride 2 an output element is reached by 9/4 of the kernel's elements in the mean.
         inputs = [x, *self._weights(name, layer, (depth, channels, 3, 3), 1, depth * 9 / 4, x, 1.0)]
         attributes = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (0, 0, 1, 1)}
-        return self._activated("ConvTranspose", name, inputs, (1, channels, 2 * height, 2 * width), "Relu", 1.0, "", attributes)
+        shape = (1, channels, 2 * height, 2 * width)
+        return self._activated("ConvTranspose", name, inputs, shape, "Relu", 1.0, "", attributes)
 
     def add(self, name: str, a: str, b: str, activation: str = "") -> str:
         """The sum of two maps of one shape."""
@@ -125,7 +128,8 @@ class NetworkBuilder:
     def subsample(self, name: str, x: str) -> str:
         """Every second row and column."""
         _, channels, height, width = self.shapes[x]
-        return self._slice(name, x, (2, 3), (0, 0), (height, width), (2, 2), (1, channels, (height + 1) // 2, (width + 1) // 2))
+        shape = (1, channels, (height + 1) // 2, (width + 1) // 2)
+        return self._slice(name, x, (2, 3), (0, 0), (height, width), (2, 2), shape)
 
     def channels(self, name: str, x: str, stop: int) -> str:
         """The first channels of a map."""
@@ -191,7 +195,7 @@ class NetworkBuilder:
 
     def _activated(
         self, op: str, name: str, inputs: list[str], shape: tuple[int, ...], activation: str, gain: float, out: str,
-        attributes: dict[str, object],
+        attributes: Mapping[str, Any],
     ) -> str:  # fmt: skip
         """A node and the activation after it; `out` names the last value."""
         linear = "" if activation else out
@@ -204,7 +208,7 @@ class NetworkBuilder:
 
     def _node(
         self, op: str, name: str, inputs: list[str], shape: tuple[int, ...], variance: float, out: str = "",
-        **attributes: object,
+        **attributes: Any,
     ) -> str:  # fmt: skip
         value = out or f"{name}.out"
         self._nodes.append(helper.make_node(op, inputs, [value], name=name, **attributes))

@@ -51,6 +51,11 @@ class Row:
         return 1 if self.kind == "fc" else (self.in_w - self.kernel_w) // self.stride_w + 1
 
     @property
+    def features(self) -> int:
+        """Elements of the input, which a fully connected layer flattens."""
+        return self.in_channels * self.in_h * self.in_w
+
+    @property
     def name(self) -> str:
         return f"{self.op:02d}_{self.kind}"
 
@@ -110,7 +115,8 @@ def _row(cells: Mapping[str, str], index: int) -> tuple[Row, Problems]:
         problems.append(("op", f"must count the rows from 0, so {index} here (given: {cells['op']!r})"))
     if cells["kind"] not in KINDS:
         problems.append(("kind", f"must be one of {', '.join(KINDS)} (given: {cells['kind']!r})"))
-    return Row(index, cells["kind"], *numbers.values(), cells.get("reads", "")), problems
+    numbers["in_h"], numbers["in_w"] = numbers.pop("in_h_padded"), numbers.pop("in_w_padded")
+    return Row(op=index, kind=cells["kind"], reads=cells.get("reads", ""), **numbers), problems
 
 
 def _check(row: Row, before: list[Row]) -> Problems:
@@ -140,14 +146,11 @@ def _check_reads(row: Row, before: list[Row]) -> Problems:
             row.in_channels, row.in_h, row.in_w, row.kind == "fc",
         ):  # fmt: skip
             return [("reads", f"op {other.op} has an input of another size")]
-        return [] if other.reads == "-" else [("reads", f"op {other.op} has no input of its own (reads is not '-')")]
+        return [] if other.reads == "-" else [("reads", f"op {other.op} has no input of its own: its reads is not -")]
     if not _connectable(row, other):
-        return [("reads", f"the output of op {other.op}, {_size(other)}, is not an input of {row.in_channels}x{row.in_h}x{row.in_w}")]
+        made = f"{other.out_channels}x{other.out_h}x{other.out_w}"
+        return [("reads", f"op {other.op} makes {made}, not {row.in_channels}x{row.in_h}x{row.in_w} less some padding")]
     return []
-
-
-def _size(row: Row) -> str:
-    return f"{row.out_channels}x{row.out_h}x{row.out_w}"
 
 
 def _connectable(row: Row, other: Row) -> bool:
@@ -178,8 +181,8 @@ def list_graph(rows: tuple[Row, ...], name: str) -> Graph:
             value = f"{int(row.reads[1:]) if row.reads.startswith('=') else row.op:02d}_in"
             if value not in tensors:
                 inputs.append(value)
-                shape = (1, row.in_channels, row.in_h, row.in_w)
-                tensors[value] = Tensor(value, (1, row.in_channels * row.in_h * row.in_w) if row.kind == "fc" else shape)
+                map_shape, flat_shape = (1, row.in_channels, row.in_h, row.in_w), (1, row.features)
+                tensors[value] = Tensor(value, flat_shape if row.kind == "fc" else map_shape)
             pads = (0, 0, 0, 0)
         else:
             value = f"{source.op:02d}_out"
@@ -209,17 +212,17 @@ def _node(row: Row, value: str, pads: tuple[int, int, int, int], tensors: dict[s
         return tensor.name
 
     if row.kind == "fc":
-        features = row.in_channels * row.in_h * row.in_w
-        weights = (declare("weight", features, row.out_channels), declare("bias", row.out_channels))
+        weights = (declare("weight", row.features, row.out_channels), declare("bias", row.out_channels))
         out = declare("out", 1, row.out_channels)
         return Node(row.name, "gemm", (value, *weights), (out,), onnx_op="Gemm")
     attributes: dict[str, Attribute] = {
-        "kernel": (row.kernel_h, row.kernel_w), "stride": (row.stride_h, row.stride_w), "pads": pads, "dilation": (1, 1),
+        "kernel": (row.kernel_h, row.kernel_w), "stride": (row.stride_h, row.stride_w), "pads": pads,
+        "dilation": (1, 1),
     }  # fmt: skip
     out = declare("out", 1, row.out_channels, row.out_h, row.out_w)
     if row.kind == "pool":
         attributes |= {"mode": "max", "count_include_pad": 0}
         return Node(row.name, "pool", (value,), (out,), attributes, onnx_op="MaxPool")
-    kernel = (row.kernel_h, row.kernel_w)
-    weights = (declare("weight", row.out_channels, row.in_channels // row.groups, *kernel), declare("bias", row.out_channels))
-    return Node(row.name, "conv", (value, *weights), (out,), attributes | {"group": row.groups}, onnx_op="Conv")
+    weight = declare("weight", row.out_channels, row.in_channels // row.groups, row.kernel_h, row.kernel_w)
+    inputs = (value, weight, declare("bias", row.out_channels))
+    return Node(row.name, "conv", inputs, (out,), attributes | {"group": row.groups}, onnx_op="Conv")

@@ -27,12 +27,13 @@ def node_model(
 ) -> onnx.ModelProto:
     """A model of some nodes: typed inputs, constants as initialisers, the operator sets of the model they are from."""
     types = [(name, network.types.get(name)) for name in outputs]
+    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in constants.items()}
     graph = helper.make_graph(
         list(protos),
         protos[0].name or protos[0].op_type,
         [helper.make_value_info(name, value) for name, value in inputs.items()],
         [helper.make_value_info(name, value) if value else onnx.ValueInfoProto(name=name) for name, value in types],
-        [numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name) for name, array in constants.items()],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     proto = network.source.proto
     return helper.make_model(graph, opset_imports=proto.opset_import, ir_version=proto.ir_version, producer_name="codl")
@@ -112,9 +113,12 @@ def learn(network: Network, node: OnnxNode) -> dict[str, onnx.TypeProto]:
         for name in dict.fromkeys(n for n in node.inputs if n):
             array = network.constant(name)
             tensor = network.tensor(name)
-            if array is None and tensor is None:
+            if array is not None:
+                feeds[name] = array
+            elif tensor is not None:
+                feeds[name] = _random(np.random.default_rng(seed), tensor.shape, tensor.dtype)
+            else:
                 return {}
-            feeds[name] = array if array is not None else _random(np.random.default_rng(seed), tensor.shape, tensor.dtype)  # type: ignore[union-attr]
         arrays = compute(network, node, feeds)
         if arrays is None:
             return {}

@@ -7,8 +7,8 @@ import numpy as np
 from codl.errors import UnsupportedOperator
 from codl.graph import Graph, Node, Tensor
 from codl.onnx_reader.evaluate import node_model, session
-from codl.onnx_reader.network import Network, Operator, captures
-from codl.onnx_reader.source import first_line
+from codl.onnx_reader.network import Network, Operator
+from codl.onnx_reader.source import captures, first_line
 
 
 def finish(network: Network) -> Graph:
@@ -71,11 +71,11 @@ def _fallback_model(network: Network, operator: Operator) -> bytes:
     constants = {value: network.constants[value] for value in read if value in network.constants and value not in made}
     inputs = {value: network.types[value] for value in operator.inputs}
     try:
-        model = node_model(network, operator.protos, inputs, operator.outputs, constants).SerializeToString()
+        model: bytes = node_model(network, operator.protos, inputs, operator.outputs, constants).SerializeToString()
         session(model)
     except Exception as error:  # onnxruntime's own exceptions, or protobuf's 2 GiB limit
         raise UnsupportedOperator(
-            f"{network.source.where}: {operator.name} ({operator.onnx_op}, operator set {operator.opset}) has no kernel "
-            f"in codl, and ONNX Runtime cannot run it either: {first_line(error)}"
+            f"{network.source.where}: {operator.name} ({operator.onnx_op}, operator set {operator.opset}) has no "
+            f"kernel in codl, and ONNX Runtime cannot run it either: {first_line(error)}"
         ) from None
     return model

@@ -15,8 +15,8 @@ from onnx import helper, numpy_helper
 
 from codl.errors import ModelError
 from codl.onnx_reader.evaluate import compute, infer, learn
-from codl.onnx_reader.network import Names, Network, OnnxNode, captures, rename, static_tensor, subgraphs
-from codl.onnx_reader.source import Source, first_line, plain_domain
+from codl.onnx_reader.network import Names, Network, OnnxNode, rename, static_tensor
+from codl.onnx_reader.source import Source, captures, first_line, plain_domain, subgraphs
 
 MAX_CONSTANT_ELEMENTS = 2**29
 """A constant that would take more than 2 GiB is refused: no sensible model computes one."""

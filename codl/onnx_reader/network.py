@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,14 @@ import onnx
 from onnx import helper
 
 from codl.graph import Activation, Attribute, Tensor
-from codl.onnx_reader.source import Source, plain_domain
+from codl.onnx_reader.source import Source, plain_domain, subgraphs
 
 STATIC_DTYPES = frozenset(
-    "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128".split()
-)
+    (
+        "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "bool", "complex64", "complex128",
+    )
+)  # fmt: skip
 """Number formats that a run-time tensor may have; numpy knows no others."""
 
 
@@ -205,28 +208,6 @@ def static_tensor(name: str, type_proto: onnx.TypeProto | None) -> Tensor | None
 def array_type(array: np.ndarray) -> onnx.TypeProto:
     elem_type = onnx.TensorProto.STRING if array.dtype.kind in "OUS" else helper.np_dtype_to_tensor_dtype(array.dtype)
     return helper.make_tensor_type_proto(elem_type, array.shape)
-
-
-def subgraphs(proto: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs in a node's attributes (branches of If, body of Loop and Scan)."""
-    for attribute in proto.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def captures(proto: onnx.NodeProto) -> list[str]:
-    """Values of the surrounding graph that a node's subgraphs read, each once."""
-    found: dict[str, None] = {}
-    for graph in subgraphs(proto):
-        own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-        for node in graph.node:
-            for value in (*node.input, *captures(node)):
-                if value and value not in own:
-                    found[value] = None
-            own.update(node.output)
-        found.update(dict.fromkeys(value.name for value in graph.output if value.name not in own))
-    return list(found)
 
 
 def rename(proto: onnx.NodeProto, names: Mapping[str, str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+import onnx.inliner
+import onnx.version_converter
 from onnx import numpy_helper
 
 from codl.errors import CodlError, FileError, ModelError
@@ -76,7 +77,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
-    except (DecodeError, ValueError):
+    except Exception:  # protobuf's DecodeError, whose module differs between its implementations
         raise FileError(path, "is not an ONNX model (protobuf cannot parse it)") from None
     return proto
 
@@ -89,7 +90,7 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
     skeleton.functions.extend(proto.functions)
     skeleton.metadata_props.extend(proto.metadata_props)
     graph, skeleton.graph.name = proto.graph, proto.graph.name or "graph"
-    skeleton.graph.node.extend(graph.node)
+    skeleton.graph.node.extend(_sorted(graph.node))
     skeleton.graph.output.extend(graph.output)
     constants = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     skeleton.graph.input.extend(value for value in graph.input if value.name not in constants)
@@ -103,16 +104,40 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
     return skeleton
 
 
+def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes in a topological order, which is their own if that is one (ONNX Runtime does not insist)."""
+    waiting = {value for node in nodes for value in node.output if value}
+    ordered: list[onnx.NodeProto] = []
+    rest = list(nodes)
+    while rest:
+        later = []
+        for node in rest:
+            if waiting.isdisjoint((*node.input, *captures(node))):
+                waiting.difference_update(node.output)
+                ordered.append(node)
+            else:
+                later.append(node)
+        if len(later) == len(rest):  # a cycle: the checker says so
+            return ordered + later
+        rest = later
+    return ordered
+
+
 def _check(skeleton: onnx.ModelProto, where: str) -> None:
-    checkable = skeleton
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors_of(skeleton.graph)):
-        checkable = onnx.ModelProto()
-        checkable.CopyFrom(skeleton)
-        for tensor in _tensors_of(checkable.graph):  # where the data lies is checked when it is read
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                tensor.ClearField("data_location")
-                tensor.ClearField("external_data")
-                tensor.raw_data = b"\0"
+    """ONNX's own checker, less what ONNX Runtime does not ask for: types of outputs, and external data, which is
+    checked when it is read."""
+    checkable = onnx.ModelProto()
+    checkable.CopyFrom(skeleton)
+    for tensor in _tensors_of(checkable.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
+            tensor.raw_data = b"\0"
+    for value in (*checkable.graph.input, *checkable.graph.output):
+        if not value.type.WhichOneof("value"):
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            value.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(checkable)
     except (onnx.checker.ValidationError, ValueError, TypeError) as error:
@@ -124,7 +149,8 @@ def _inline(skeleton: onnx.ModelProto, where: str) -> onnx.ModelProto:
     if not skeleton.functions:
         return skeleton
     try:
-        return onnx.inliner.inline_local_functions(skeleton)
+        inlined: onnx.ModelProto = onnx.inliner.inline_local_functions(skeleton)
+        return inlined
     except Exception as error:  # the inliner raises plain RuntimeErrors
         raise ModelError(f"{where}: the model's functions cannot be inlined: {first_line(error)}") from None
 
@@ -142,7 +168,8 @@ def _modernise(skeleton: onnx.ModelProto, proto: onnx.ModelProto, where: str) ->
         converted = onnx.version_converter.convert_version(whole, MIN_OPSET)
     except Exception as error:  # the converter raises plain RuntimeErrors
         raise ModelError(
-            f"{where}: uses operator set {version}, older than {MIN_OPSET}, and cannot be converted: {first_line(error)}"
+            f"{where}: uses operator set {version}, older than {MIN_OPSET}, and cannot be converted: "
+            f"{first_line(error)}"
         ) from None
     result = onnx.ModelProto()
     result.CopyFrom(converted)
@@ -157,9 +184,9 @@ def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            for subgraph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from subgraph.initializer
-                yield from _tensors_of(subgraph)
+        for subgraph in subgraphs(node):
+            yield from subgraph.initializer
+            yield from _tensors_of(subgraph)
 
 
 def _attach(tensor: onnx.TensorProto, folder: Path | None, where: str) -> None:
@@ -186,9 +213,11 @@ def _external(tensor: onnx.TensorProto, folder: Path | None, where: str) -> byte
             raise FileError(where, f"tensor {tensor.name!r}: {location} ends before its data (has {size} bytes)")
         with path.open("rb") as file:
             file.seek(offset)
-            return file.read(length) if length >= 0 else file.read()
+            data: bytes = file.read(length) if length >= 0 else file.read()
+            return data
     except ValueError:
-        raise FileError(where, f"tensor {tensor.name!r}: offset and length of its external data are no numbers") from None
+        problem = f"tensor {tensor.name!r}: offset and length of its external data are no numbers"
+        raise FileError(where, problem) from None
     except OSError as error:
         raise FileError(where, f"tensor {tensor.name!r}: external data {location}: {error.strerror}") from None
 
@@ -205,7 +234,8 @@ def _array(tensor: onnx.TensorProto, folder: Path | None, where: str, contents: 
     except CodlError:
         raise
     except Exception as error:  # wrong sizes raise ValueError, unknown types KeyError, bad text UnicodeError
-        raise ModelError(f"{where}: the contents of initialiser {tensor.name!r} are broken: {first_line(error)}") from None
+        problem = f"the contents of initialiser {tensor.name!r} are broken: {first_line(error)}"
+        raise ModelError(f"{where}: {problem}") from None
 
 
 def _dense(tensor: onnx.SparseTensorProto, where: str) -> np.ndarray:
@@ -221,6 +251,28 @@ def _dense(tensor: onnx.SparseTensorProto, where: str) -> np.ndarray:
         return dense
     except (ValueError, IndexError) as error:
         raise ModelError(f"{where}: sparse initialiser {tensor.values.name!r} is broken: {first_line(error)}") from None
+
+
+def subgraphs(proto: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs in a node's attributes (branches of If, body of Loop and Scan)."""
+    for attribute in proto.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def captures(proto: onnx.NodeProto) -> list[str]:
+    """Values of the surrounding graph that a node's subgraphs read, each once."""
+    found: dict[str, None] = {}
+    for graph in subgraphs(proto):
+        own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+        for node in graph.node:
+            for value in (*node.input, *captures(node)):
+                if value and value not in own:
+                    found[value] = None
+            own.update(node.output)
+        found.update(dict.fromkeys(value.name for value in graph.output if value.name not in own))
+    return list(found)
 
 
 def first_line(error: Exception) -> str:

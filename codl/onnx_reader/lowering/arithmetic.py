@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from codl.graph import Attribute
 from codl.onnx_reader.network import Network, OnnxNode, Operator
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
@@ -104,7 +105,7 @@ def reduce_mean(network: Network, node: OnnxNode) -> list[Operator] | None:
     axes = tuple(sorted({axis % rank for axis in axes})) if axes else tuple(range(rank))
     if not axes:
         return [Operator(node.name, "reshape", [x], [node.outputs[0]])]
-    attributes = {"axes": axes, "keepdims": int(node.attribute("keepdims", 1))}
+    attributes: dict[str, Attribute] = {"axes": axes, "keepdims": int(node.attribute("keepdims", 1))}
     return [Operator(node.name, "reduce_mean", [x], [node.outputs[0]], attributes)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from codl.errors import ModelError
 from codl.graph import Attribute
 from codl.onnx_reader.network import Network, OnnxNode, Operator
 
@@ -21,7 +22,8 @@ def conv(network: Network, node: OnnxNode) -> list[Operator] | None:
     if pads is None:
         return None
     attributes: dict[str, Attribute] = {
-        "kernel": kernel, "stride": stride, "pads": pads, "dilation": dilation, "group": int(node.attribute("group", 1)),
+        "kernel": kernel, "stride": stride, "pads": pads, "dilation": dilation,
+        "group": int(node.attribute("group", 1)),
     }  # fmt: skip
     return [Operator(node.name, "conv", _inputs(node), [node.outputs[0]], attributes)]
 
@@ -105,7 +107,26 @@ def _weights(
         return None
     if node.input(2) and (bias is None or bias.dtype != np.float32):
         return None
+    _fits(network, node, weight, bias)
     return weight.shape[2:], node.ints("strides", (1, 1)), node.ints("dilations", (1, 1))
+
+
+def _fits(network: Network, node: OnnxNode, weight: np.ndarray, bias: np.ndarray | None) -> None:
+    """What ONNX's shape inference leaves unchecked: channels, groups and the length of the bias."""
+    group, channels = int(node.attribute("group", 1)), network.shape(node.input(0))[1]
+    transposed = node.type == "ConvTranspose"
+    wanted = weight.shape[0] if transposed else weight.shape[1] * group
+    out = weight.shape[1] * group if transposed else weight.shape[0]
+    size = "x".join(map(str, weight.shape))
+    if group < 1 or wanted != channels or wanted % group or out % group:
+        problem = f"weights of {size} in {group} group(s) do not take {channels} channels"
+    elif node.ints("kernel_shape", weight.shape[2:]) != weight.shape[2:]:
+        problem = f"kernel_shape is not that of its weights, {size}"
+    elif bias is not None and bias.shape != (out,):
+        problem = f"its bias must hold {out} numbers, not {'x'.join(map(str, bias.shape))}"
+    else:
+        return
+    raise ModelError(f"{network.source.where}: {node} does not fit its inputs: {problem}")
 
 
 def _inputs(node: OnnxNode) -> list[str]:
