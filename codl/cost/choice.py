@@ -12,8 +12,12 @@ from codl.hardware import Kernel
 
 _COMPARISON = re.compile(r"(>=|<=|>|<|%)\s*(\d+(?:\.\d+)?)")
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "%": lambda value, bound: value % bound == 0,
-}  # fmt: skip
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "%": lambda value, bound: bool(value % bound == 0),
+}
 
 
 DERIVED = frozenset({"out_vectors"})
@@ -33,7 +37,8 @@ def matcher(kernel: Kernel, fields: frozenset[str]) -> Callable[[Any], bool]:
     for name, condition in kernel.when.items():
         if name not in fields | DERIVED:
             raise SchemaError(
-                f"kernel {kernel.name}", [(f"when.{name}", f"unknown field; known: {', '.join(sorted(fields | DERIVED))}")]
+                f"kernel {kernel.name}",
+                [(f"when.{name}", f"unknown field; known: {', '.join(sorted(fields | DERIVED))}")],
             )
         tests.append((name, _test(condition)))
     return lambda work: all(test(getattr(work, name)) for name, test in tests)

@@ -262,9 +262,7 @@ def read_measurements(path: Path | str) -> list[Measurement]:
     return found
 
 
-def fit_table(
-    path: Path | str, hardware: Hardware, processor: str, cross_validate: str | None = None
-) -> FittedTable:
+def fit_table(path: Path | str, hardware: Hardware, processor: str, cross_validate: str | None = None) -> FittedTable:
     """Fit the unit times of a processor's kernels to a table of measured latencies.
 
     Args:
@@ -277,7 +275,9 @@ def fit_table(
     measurements = read_measurements(path)
     if cross_validate is not None and any(cross_validate not in m.columns for m in measurements):
         columns = ", ".join(measurements[0].columns)
-        raise SchemaError(path, [("columns", f"{cross_validate!r} to cross-validate by is missing; there are {columns}")])
+        raise SchemaError(
+            path, [("columns", f"{cross_validate!r} to cross-validate by is missing; there are {columns}")]
+        )
     return fit_measurements(measurements, hardware, processor, str(path), cross_validate)
 
 

@@ -162,7 +162,7 @@ class Kernel(_Strict):
     slots: int = Field(default=0, ge=0)
     """Waves of this kernel that run at once, where registers allow another number than the processor's."""
     group: int = Field(default=0, ge=0)
-    """Width of its work-groups: blocks along out_w are padded to a multiple of it (of half of it, if that holds them)."""
+    """Width of its work-groups: blocks along out_w are padded to a multiple of it (or half of it, if that will do)."""
     element_bytes: Literal[2, 4] = 4
     """2 where the library stores float32 tensors as float16."""
     compute: dict[str, SecondsPerFlop] = {}
@@ -186,6 +186,8 @@ class Library(_Strict):
     """The library that provides the kernels of processors which this one leaves out."""
     dispatch: dict[str, Seconds] = {}
     """By processor: time between kernels of a queue that no kernel's own latency shows."""
+    start: dict[str, Seconds] = {}
+    """By processor: time of an inference that lies outside its kernels (upload, first launch, read-back)."""
     kernels: dict[str, dict[DataType, tuple[Kernel, ...]]]
 
 
@@ -260,6 +262,7 @@ class Hardware(_Strict):
         paths = [path for path, value in _leaves(parts) if _is_constant(path, value)]
         for name, library in self.libraries.items():
             paths.extend(f"libraries.{name}.{processor}.dispatch" for processor in library.dispatch)
+            paths.extend(f"libraries.{name}.{processor}.start" for processor in library.start)
             for processor, kinds in library.kernels.items():
                 for data_type, kernels in kinds.items():
                     for kernel in kernels:
@@ -283,16 +286,23 @@ class Hardware(_Strict):
     def kernels(self, processor: str, data_type: str) -> tuple[Kernel, ...]:
         """The kernels of the library in use; empty if it has none for this processor and data type."""
         library = self.libraries[self.library]
-        kinds: Mapping[Any, tuple[Kernel, ...]] | None = library.kernels.get(processor)
-        if kinds is None:
-            kinds = self.libraries[library.base].kernels.get(processor, {}) if library.base else {}
+        if processor not in library.kernels and library.base:
+            library = self.libraries[library.base]
+        kinds: Mapping[Any, tuple[Kernel, ...]] = library.kernels.get(processor, {})
         return kinds.get(data_type, ())
 
     def dispatch(self, processor: str) -> float:
         """Seconds between kernels of a queue, of the library in use."""
+        return self._of_library("dispatch", processor)
+
+    def start(self, processor: str) -> float:
+        """Seconds of an inference that lie outside its kernels, of the library in use."""
+        return self._of_library("start", processor)
+
+    def _of_library(self, field: str, processor: str) -> float:
         library = self.libraries[self.library]
-        inherited = self.libraries[library.base].dispatch if library.base else {}
-        return float(library.dispatch.get(processor, inherited.get(processor, 0.0)))
+        inherited = getattr(self.libraries[library.base], field) if library.base else {}
+        return float(getattr(library, field).get(processor, inherited.get(processor, 0.0)))
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
