@@ -215,9 +215,15 @@ def _sharing(results: Results) -> Sharing:
     return Sharing(
         kind="unified" if results.devices.shared_memory else "copied",
         copy_=_copy_cost(results),
-        pre_sync=_significant(_median(results.samples.syncs[gpu, cpu]) * NS),
-        post_sync=_significant(_median(results.samples.syncs[cpu, gpu]) * NS),
+        pre_sync=_sync(results.samples, gpu, cpu),
+        post_sync=_sync(results.samples, cpu, gpu),
     )
+
+
+def _sync(samples: Samples, source: str, target: str) -> float:
+    """Seconds until a processor goes on after another one is done, less the launch latency: a kernel that waited has
+    no gap before it, and its predicted time, which is that of kernels back to back, includes one."""
+    return _significant(max(0.0, _median(samples.syncs[source, target]) - _median(samples.gaps[target])) * NS)
 
 
 def _copy_cost(results: Results) -> Linear:
@@ -270,7 +276,7 @@ def _provenance(results: Results, fitted: Mapping[str, Sequence[Fitted]], date: 
 def _machine_provenance(results: Results, rounds: str, date: str) -> list[Calibration]:
     gpu, cpu = results.lanes
     enqueues, syncs = results.samples.enqueues, results.samples.syncs
-    until = f"end of a command to the start of the next on the other lane, {rounds}"
+    until = f"end of a command to the start of the next on the other lane, less the launch latency, {rounds}"
     measured = (
         ("processors.*.enqueue", f"host time of one command, {rounds}",
          "; ".join(_range(lane, enqueues[lane]) for lane in results.lanes)),

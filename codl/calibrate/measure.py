@@ -32,11 +32,12 @@ PRECISE = 0.01
 @dataclass
 class Samples:
     """Times in nanoseconds, one a round: of kernels and copies by task id, of enqueues by lane, of waits between lanes
-    by (source, target)."""
+    by (source, target), and of the gaps before kernels that ran back to back, by lane (the launch latency)."""
 
     tasks: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     enqueues: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     syncs: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    gaps: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     rounds: int = 0
 
     def median_ns(self, task: str) -> float:
@@ -55,9 +56,13 @@ class Samples:
         """Read one round."""
         kept = {timed.task for timed in sequence.timed} | set(sequence.copies)
         kept -= _left_alone(trace, sequence)
+        waiting = {timed.task for timed in sequence.timed if timed.phase == TURNS}
         for task_id, occupied in occupancy(trace, sequence.tasks).items():
             if task_id in kept:
                 self.tasks[task_id].append(occupied)
+                if task_id not in waiting:
+                    span = trace.by_id[task_id]
+                    self.gaps[span.lane].append(occupied - span.duration_ns)
         by_id = sequence.tasks.by_id
         for span in trace.spans:
             task = by_id[span.task_id]

@@ -267,7 +267,8 @@ def _samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: fl
         samples.tasks[task] = [round(30_000 + nbytes / 5)] * 5
     for lane, other in (LANES, LANES[::-1]):
         samples.enqueues[lane] = [6000, 7000, 8000]
-        samples.syncs[lane, other] = [20_000 if lane == "gpu" else 40_000]
+        samples.syncs[lane, other] = [30_000 if lane == "gpu" else 50_000]
+        samples.gaps[lane] = [10_000]
     return samples
 
 
