@@ -26,17 +26,23 @@ class LazyConstants(Mapping[str, np.ndarray]):
         return LazyConstants({**self._makers, **other._makers})
 
 
-def panels(weights: np.ndarray, width: int) -> np.ndarray:
-    """(G, OC, K) weights as [G][ceil(OC / width)][K][width], the last panel filled up with zeros."""
+def panels(weights: np.ndarray, width: int, chunk: int) -> np.ndarray:
+    """(G, OC, K) weights as, for each group and each chunk of k, [ceil(OC / width)][k in the chunk][width].
+
+    The last panel is filled up with zeros. Flat.
+    """
     count, channels, depth = weights.shape
     if depth == 0:
         return np.zeros(1, dtype=np.float32)  # a buffer cannot be empty
     blocks = -(-channels // width)
-    packed = np.zeros((count, blocks, depth, width), dtype=np.float32)
+    packed = np.zeros((count, depth * blocks, width), dtype=np.float32)
     for block in range(blocks):  # by panel: the transposed copy stays in cache
         part = weights[:, block * width : (block + 1) * width]
-        packed[:, block, :, : part.shape[1]] = part.transpose(0, 2, 1)
-    return packed
+        for start in range(0, depth, chunk):
+            stop = min(start + chunk, depth)
+            at = start * blocks + block * (stop - start)
+            packed[:, at : at + stop - start, : part.shape[1]] = part[:, :, start:stop].transpose(0, 2, 1)
+    return packed.reshape(-1)
 
 
 def padded(bias: np.ndarray, width: int) -> np.ndarray:

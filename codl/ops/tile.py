@@ -99,6 +99,8 @@ class TileProblem:
 
 CHUNK = 256
 """Longest piece of k that the CPU kernel stages at once (`conv_tile.cl`)."""
+CHUNK_OF_ONE = 4096
+"""The same where there is one pixel only: its weights are read once, so long runs of them matter most."""
 BLOCKS = 8
 """Most blocks of output channels that one work-item of the CPU kernel computes."""
 GPU_TILE = 64
@@ -110,10 +112,10 @@ def program(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
     return _cpu(problem, device) if device.cpu else _gpu(problem)
 
 
-def _constants(problem: TileProblem, width: int) -> tuple[Constant, Constant, LazyConstants]:
-    weights, bias = f"{problem.key}/weights/panels{width}", f"{problem.key}/bias/padded{width}"
+def _constants(problem: TileProblem, width: int, chunk: int) -> tuple[Constant, Constant, LazyConstants]:
+    weights, bias = f"{problem.key}/weights/panels{width}x{chunk}", f"{problem.key}/bias/padded{width}"
     makers: dict[str, Callable[[], np.ndarray]] = {
-        weights: lambda: panels(problem.weights(), width),
+        weights: lambda: panels(problem.weights(), width, chunk),
         bias: lambda: padded(problem.bias(), width),
     }
     return Constant(weights), Constant(bias), LazyConstants(makers)
@@ -131,9 +133,9 @@ def register_pixels(device: DeviceTraits) -> int:
 
 def _cpu(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
     width = 2 * simd(device)
-    weights, bias, constants = _constants(problem, width)
     pixels, tiles, blocks = tile_sizes(problem, device)
-    chunk = ceil_div(max(1, balanced(problem.k, CHUNK)), 8) * 8
+    chunk = ceil_div(max(1, balanced(problem.k, CHUNK_OF_ONE if pixels == 1 else CHUNK)), 8) * 8
+    weights, bias, constants = _constants(problem, width, chunk)
     arguments = (
         problem.source, weights, bias, problem.target, *problem.geometry(), chunk, tiles, blocks,
         *activations.parameters(problem.activation),
@@ -176,7 +178,7 @@ def tile_sizes(problem: TileProblem, device: DeviceTraits) -> tuple[int, int, in
 
 
 def _gpu(problem: TileProblem) -> KernelProgram:
-    weights, bias, constants = _constants(problem, GPU_TILE)
+    weights, bias, constants = _constants(problem, GPU_TILE, max(1, problem.k))
     arguments = (
         problem.source, weights, bias, problem.target, *problem.geometry(), *activations.parameters(problem.activation),
     )  # fmt: skip

@@ -8,7 +8,7 @@
 
    x   feature map or matrix, any strides (elements): image x_n, row x_y, column x_x, channel x_c, group x_group;
        x_offset is the element of row 0, column 0, channel 0 of the launch; x_limit the first element not to be read
-   w   [group][ceil(channels / V)][kh * kw * depth][V]
+   w   [group][chunk of k][ceil(channels / V)][k in the chunk][V]: in the order in which they are read
    b   [group][ceil(channels / V)][V]
    y   likewise strided; pixel (image, row, column) of the `rows` x `columns` box to compute
    Output row r, tap row t read the input row r * step_y + origin_y + t * dilation_y; outside [0, height) lies padding.
@@ -21,7 +21,7 @@
 #include "register_tile.cl"
 
 #define TILES (PIXELS == 6 ? 8 : PIXELS == 14 ? 4 : 1)
-#define CHUNK 256
+#define CHUNK (PIXELS == 1 ? 4096 : 256)
 #define ROW (CHUNK + 16) /* not a power of two: rows must not share cache sets; room to write beyond the end */
 #define BLOCKS 8
 
@@ -60,6 +60,7 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
   float stage[TILES * PIXELS * ROW] __attribute__((aligned(64)));
   VEC sums[BLOCKS * TILES * PIXELS * 2];
   int in_y[TILES * PIXELS], in_x[TILES * PIXELS], from[TILES * PIXELS], to[TILES * PIXELS];
+  bool inner[TILES * PIXELS]; /* all taps lie in the map, and whole vectors can be read up to the end */
 
   const int group = get_global_id(2);
   const int blocks = (channels + V - 1) / V;
@@ -72,11 +73,15 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
   const bool dense = x_c == 1 && dilation_x == 1 && x_x == depth; /* neighbouring taps are neighbours in memory */
 
   {
+    const int tall = (kh - 1) * dilation_y, broad = (kw - 1) * dilation_x;
+    const int reach = max(tall * x_y + broad * x_x, 0) + depth + SIMD;
     int c = first_pixel % columns, r = first_pixel / columns % rows, n = first_pixel / columns / rows;
     for (int m = 0; m < count; m++) {
       in_y[m] = r * step_y + origin_y;
       in_x[m] = c * step_x + origin_x;
       from[m] = x_offset + group * x_group + n * x_n + in_y[m] * x_y + in_x[m] * x_x;
+      inner[m] = x_c == 1 && in_y[m] >= 0 && in_y[m] + tall < height && in_x[m] >= 0 && in_x[m] + broad < width
+                 && from[m] + reach <= x_limit;
       to[m] = y_offset + group * y_group + n * y_n + r * y_y + c * y_x;
       if (++c == columns) {
         c = 0;
@@ -100,6 +105,12 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
       const int last = kx + (c + length - 1) / depth; /* the segment's last tap column */
       for (int m = 0; m < count; m++) {
         float *target = stage + m * ROW + k - k0;
+        if (inner[m]) {
+          __global const float *source = x + from[m] + shift;
+          for (int i = 0; i < length; i += SIMD)
+            STORE_PRIVATE(target + i, LOAD(source + i));
+          continue;
+        }
         const int left = in_x[m] + kx * dilation_x, right = in_x[m] + last * dilation_x;
         if ((uint)(in_y[m] + ky * dilation_y) >= (uint)height || right < 0 || left >= width)
           zero(target, length);
@@ -116,7 +127,7 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
       }
     }
     for (int block = first_block; block < last_block; block++) {
-      __global const float *panel = w + ((long)(group * blocks + block) * k_all + k0) * V;
+      __global const float *panel = w + (((long)group * k_all + k0) * blocks + block * (k1 - k0)) * V;
       __global const float *bias = b + (group * blocks + block) * V;
       for (int tile = 0; tile < used_tiles; tile++) {
         const float *a = stage + tile * PIXELS * ROW;

@@ -24,6 +24,10 @@
 #define CHUNK 64
 #define ROW (CHUNK + 16)
 #define BLOCKS (64 / SIMD) /* 128 channels */
+/* The distance of transformed inputs and of sums from one of the IN * IN points to the next: an odd number of cache
+   lines, since a transform touches all points together and they must not share cache sets. */
+#define INPUTS_APART (MOST * ROW + 16)
+#define SUMS_APART (MOST * 2 + (SIMD == 16 ? 1 : SIMD == 8 ? 2 : 4))
 
 /* One vector of channels, of which `n` are wanted; the others may be anything. */
 static inline VEC channels_at(__global const float *x, int at, int n, int limit) {
@@ -41,8 +45,8 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
                        int y_offset, int y_n, int y_y, int y_x, int y_c, int rows, int columns, int images,
                        int origin_y, int origin_x, int depth, int channels, int tiles, int blocks_per_item,
                        float p, float q) {
-  float transformed[IN * IN * MOST * ROW] __attribute__((aligned(64)));
-  VEC sums[IN * IN * BLOCKS * MOST * 2];
+  float transformed[IN * IN * INPUTS_APART] __attribute__((aligned(64)));
+  VEC sums[BLOCKS * IN * IN * SUMS_APART];
   int in_y[MOST], in_x[MOST], from[MOST], to[MOST];
 
   const int blocks = (channels + V - 1) / V;
@@ -65,14 +69,19 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
   for (int c0 = 0; c0 < depth; c0 += CHUNK) {
     const int length = min(CHUNK, depth - c0);
     for (int m = 0; m < count; m++) {
-      const bool inner = in_y[m] >= 0 && in_x[m] >= 0 && in_y[m] + IN <= height && in_x[m] + IN <= width;
+      const bool inner = in_y[m] >= 0 && in_x[m] >= 0 && in_y[m] + IN <= height && in_x[m] + IN <= width
+                         && from[m] + (IN - 1) * (x_y + x_x) + c0 + length + SIMD <= x_limit;
       for (int c = 0; c < length; c += SIMD) {
         VEC half_way[IN][IN];
         for (int j = 0; j < IN; j++) {
           VEC d[IN], t[IN];
-          for (int i = 0; i < IN; i++)
-            d[i] = inner || ((uint)(in_y[m] + i) < (uint)height && (uint)(in_x[m] + j) < (uint)width)
-                       ? channels_at(x, from[m] + i * x_y + j * x_x + c0 + c, length - c, x_limit) : (VEC)(0.0f);
+          if (inner)
+            for (int i = 0; i < IN; i++)
+              d[i] = LOAD(x + from[m] + i * x_y + j * x_x + c0 + c);
+          else
+            for (int i = 0; i < IN; i++)
+              d[i] = (uint)(in_y[m] + i) < (uint)height && (uint)(in_x[m] + j) < (uint)width
+                         ? channels_at(x, from[m] + i * x_y + j * x_x + c0 + c, length - c, x_limit) : (VEC)(0.0f);
           TRANSFORM_INPUT(t, d)
           for (int i = 0; i < IN; i++)
             half_way[i][j] = t[i];
@@ -81,7 +90,7 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
           VEC t[IN];
           TRANSFORM_INPUT(t, half_way[i])
           for (int j = 0; j < IN; j++)
-            STORE_PRIVATE(transformed + ((i * IN + j) * MOST + m) * ROW + c, t[j]);
+            STORE_PRIVATE(transformed + (i * IN + j) * INPUTS_APART + m * ROW + c, t[j]);
         }
       }
     }
@@ -89,8 +98,8 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
       for (int xi = 0; xi < IN * IN; xi++)
         for (int tile = 0; tile < used_tiles; tile++) {
           __global const float *now = u + (((long)(first_block + block) * depth + c0) * IN * IN + xi * length) * V;
-          const float *a = transformed + (xi * MOST + tile * PIXELS) * ROW;
-          VEC *kept = sums + ((xi * BLOCKS + block) * MOST + tile * PIXELS) * 2;
+          const float *a = transformed + xi * INPUTS_APART + tile * PIXELS * ROW;
+          VEC *kept = sums + (block * IN * IN + xi) * SUMS_APART + tile * PIXELS * 2;
           EACH(DECLARE)
           if (c0 == 0) {
             const VEC low = (VEC)(0.0f), high = low;
@@ -117,7 +126,7 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
         for (int j = 0; j < IN; j++) {
           VEC d[IN], t[OUT];
           for (int i = 0; i < IN; i++)
-            d[i] = sums[(((i * IN + j) * BLOCKS + block) * MOST + m) * 2 + side];
+            d[i] = sums[(block * IN * IN + i * IN + j) * SUMS_APART + m * 2 + side];
           TRANSFORM_OUTPUT(t, d)
           for (int i = 0; i < OUT; i++)
             half_way[i][j] = t[i];
