@@ -12,9 +12,10 @@ from codl.graph import Graph
 from codl.ops import REGISTRY, Dimension
 from codl.plan.lower import lower
 from codl.plan.model import Plan
-from codl.real.devices import Assignment, choose
+from codl.real.devices import Assignment
 from codl.real.executor import Executor
 from tests.conformance.node_cases import ELEMENTWISE, EXCEPTIONS, OPERATORS, Case, cases, names
+from tests.opencl import halves
 from tests.plans import placed, split
 
 HEIGHT, WIDTH, CHANNEL = Dimension.HEIGHT, Dimension.WIDTH, Dimension.OUTPUT_CHANNEL
@@ -30,7 +31,7 @@ maps; tests/property cuts those)."""
 
 @pytest.fixture(scope="module")
 def devices() -> Assignment:
-    return choose()
+    return halves()
 
 
 def plans(graph: Graph) -> dict[str, Plan]:

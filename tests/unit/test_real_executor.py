@@ -27,6 +27,7 @@ from codl.real.measure import measure
 from codl.real.reference import max_relative_error, run_onnxruntime
 from codl.tasks import HOST_LANE, TaskKind
 from tests.graphs import Builder, residual
+from tests.opencl import halves
 from tests.plans import placed, plans, split
 
 HALVED = {
@@ -43,7 +44,7 @@ HALVED = {
 
 @pytest.fixture(scope="module")
 def devices() -> Assignment:
-    return choose()
+    return halves()
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,16 @@ def test_separate_memories(
     assert trace is not None
     if name != "gpu":
         assert any(span.kind == "copy" for span in trace.spans)
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "copied", "copied, channels"])
+def test_the_devices_of_this_machine(name: str, network: Graph, expected: dict[str, np.ndarray]) -> None:
+    """Whatever `codl execute` would choose here: a real GPU, if there is one."""
+    with executor_of(network, HALVED[name](network), choose()) as executor:
+        for _ in range(2):
+            outputs, trace = executor.run(inputs_of(network), trace=True)
+            assert max_relative_error(outputs, expected) < 1e-5
+            assert trace is not None and trace.makespan_ns > 0
 
 
 @pytest.mark.parametrize("sharing", ["unified", "mapped"])

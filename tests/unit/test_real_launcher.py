@@ -10,8 +10,9 @@ import pytest
 from codl.errors import BuildError, DeviceError
 from codl.ops.launch import Constant, Input, KernelProgram, Launch, Output, Scratch
 from codl.real import launcher
-from codl.real.devices import choose, open_device
+from codl.real.devices import open_device
 from codl.real.launcher import Launcher, program_text
+from tests.opencl import halves
 
 SCALE = """#include "factor.cl"
 __kernel void scale(__global const float *x, __global const float *w, __global float *t, __global float *y, int n,
@@ -38,7 +39,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def cpu() -> Launcher:
-    return Launcher(open_device(choose().cpu.id))
+    return Launcher(open_device(halves().cpu.id))
 
 
 def program(factor: float = 2.0, source: str = "scale.cl", entry: str = "scale") -> KernelProgram:

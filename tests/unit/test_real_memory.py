@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from codl.errors import DeviceError
 from codl.ops.launch import View
-from codl.real.devices import choose
 from codl.real.lanes import Lanes
 from codl.real.memory import Rectangle, aligned, rectangles
 from codl.region import Region
+from tests.opencl import halves
 
 
 @st.composite
@@ -84,7 +84,7 @@ def test_host_memory_is_page_aligned_and_zero(nbytes: int) -> None:
     ("shape", "dtype"), [((2, 3, 4, 5), "float32"), ((), "int64"), ((0, 3), "float32"), ((7,), "bool")]
 )
 def test_allocations_give_back_what_was_written(shape: tuple[int, ...], dtype: str) -> None:
-    lane = Lanes.open({"cpu": choose().cpu}).by_name["cpu"]
+    lane = Lanes.open({"cpu": halves().cpu}).by_name["cpu"]
     values = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
     storage = lane.memory.allocate("t", Region.full(shape), dtype)
     assert not storage.read().any()
@@ -96,6 +96,6 @@ def test_allocations_give_back_what_was_written(shape: tuple[int, ...], dtype: s
 
 
 def test_buffers_beyond_the_device_are_refused() -> None:
-    lane = Lanes.open({"cpu": choose().cpu}).by_name["cpu"]
+    lane = Lanes.open({"cpu": halves().cpu}).by_name["cpu"]
     with pytest.raises(DeviceError, match=r"huge needs .* MiB; the device allows"):
         lane.memory.allocate("huge", Region.full((1 << 40,)), "float32")
