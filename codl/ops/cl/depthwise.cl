@@ -11,6 +11,9 @@
 #include "activation.cl"
 #include "vector.cl"
 
+/* The input i columns from the tile's first, zeros outside the map. */
+#define COLUMN(i) ((uint)(in_x + i) < (uint)width ? LOAD(in + i * x_x) : (VEC)(0.0f))
+
 __kernel void depthwise(__global const float *restrict x, __global const float *restrict w,
                         __global const float *restrict b, __global float *restrict y,
                         int x_offset, int x_n, int x_y, int x_x, int height, int width,
@@ -21,6 +24,8 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
   x += x_offset + (long)get_global_id(2) * x_n;
   y += y_offset + (long)get_global_id(2) * y_n;
   const int pace = step_x * x_x; /* from one output pixel's input to the next one's */
+
+  const bool three = kw == 3 && dilation_x == 1 && step_x == 1;
 
   for (int row = first; row < last; row++) {
     const int in_y = row * step_y + origin_y;
@@ -51,7 +56,19 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
         for (int ky = from; ky < to; ky++) {
           __global const float *in = x + (in_y + ky * dilation_y) * x_y + in_x * x_x + c;
           __global const float *weight = w + ky * kw * channels + c;
-          if (inner)
+          if (three) { /* the usual case: 4 neighbouring outputs share 6 inputs */
+            const VEC left = LOAD(weight), middle = LOAD(weight + channels), right = LOAD(weight + 2 * channels);
+            VEC v0, v1, v2, v3, v4, v5;
+            if (inner) {
+              v0 = LOAD(in); v1 = LOAD(in + x_x); v2 = LOAD(in + 2 * x_x);
+              v3 = LOAD(in + 3 * x_x); v4 = LOAD(in + 4 * x_x); v5 = LOAD(in + 5 * x_x);
+            } else {
+              v0 = COLUMN(0); v1 = COLUMN(1); v2 = COLUMN(2); v3 = COLUMN(3); v4 = COLUMN(4); v5 = COLUMN(5);
+            }
+            s0 = s0 + left * v0; s1 = s1 + left * v1; s2 = s2 + left * v2; s3 = s3 + left * v3;
+            s0 = s0 + middle * v1; s1 = s1 + middle * v2; s2 = s2 + middle * v3; s3 = s3 + middle * v4;
+            s0 = s0 + right * v2; s1 = s1 + right * v3; s2 = s2 + right * v4; s3 = s3 + right * v5;
+          } else if (inner)
             for (int kx = 0; kx < kw; kx++, in += dilation_x * x_x, weight += channels) {
               const VEC v = LOAD(weight);
               s0 = s0 + v * LOAD(in);
