@@ -13,21 +13,21 @@ where there are more and the chain has more than one operator.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from codl.ops import Dimension
-from codl.plan.evaluate import plan_latency
-from codl.plan.frontier import Frontier, State
+from codl.plan.frontier import Frontier, Reading, State
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
 from codl.plan.tables import NOTHING, Columns, Floats, Ids
 
 LONGEST = 32
-LABELS = 192
-PAIRS = 48
+LABELS = 1024
+KEYS = 3
+PAIRS = 4
 CUTS = 64
 DIMENSIONS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL)
 
@@ -35,14 +35,26 @@ Key = tuple[tuple[str, State], ...]
 """States of the tensors that are still needed, other than the last one made, by name."""
 
 
-def optimal_chains(problem: Problem, others: Iterable[Sequence[Chain]]) -> list[Chain]:
-    """The chains of the best plan that the search finds, or of a better one among `others`."""
-    plans = [list(chains) for chains in others]
+def optimal_chains(problem: Problem, others: Callable[[], Iterable[Sequence[Chain]]]) -> list[Chain]:
+    """The chains of the best plan that the search finds.
+
+    Args:
+        others: plans of simpler planners, asked for where the search had to drop partial plans: one of them is returned
+            if it is better.
+    """
+    plans = [[problem.placed(i, _able(problem, i, p)) for i in range(len(problem.graph))] for p in range(len(problem.pair))]
     if len(problem.pair) == 2:
-        plans.append(Search(problem).chains())
-    values = [problem.objective(plan_latency(problem.graph, problem.plan("optimal", c), problem.cost)) for c in plans]
-    # Of equal ones the search's own, which comes last.
-    return plans[min(range(len(plans)), key=lambda i: (values[i], -i))]
+        search = Search(problem)
+        plans.insert(0, search.chains())
+        if not search.exact:
+            plans.extend(list(chains) for chains in others())
+    return min(plans, key=problem.objective)  # of equal ones the search's own, which comes first
+
+
+def _able(problem: Problem, index: int, wanted: int) -> int:
+    """A processor that can run an operator, the wanted one if it can."""
+    able = problem.placements(index)
+    return wanted if wanted in able else able[0]
 
 
 @dataclass(frozen=True)
@@ -90,11 +102,12 @@ class Search:
 
     Args:
         labels: partial plans kept before an operator.
+        keys: frontiers kept there that differ in more than the last output.
         pairs: partial plans kept of one step that leaves a tensor in a state of its own for later readers.
     """
 
-    def __init__(self, problem: Problem, labels: int = LABELS, pairs: int = PAIRS) -> None:
-        self.most_labels, self.most_pairs = labels, pairs
+    def __init__(self, problem: Problem, labels: int = LABELS, keys: int = KEYS, pairs: int = PAIRS) -> None:
+        self.most_labels, self.most_keys, self.most_pairs = labels, keys, pairs
         self.problem = problem
         self.graph = problem.graph
         self.tables = problem.tables
@@ -105,8 +118,11 @@ class Search:
         position = self.graph.position
         self.reads = {v: [position[n.name] for n in users] for v, users in self.graph.consumers.items()}
         self.made = [node.output for node in self.graph.nodes]
+        self.full = np.array([self.tables.boxes(value).full() for value in self.made])
+        self.is_output = np.array([value in self.graph.outputs for value in self.made])
+        self.leaving = np.array([self.frontier.bound(value, len(self.reads[value])) for value in self.made])
         self.steps = self._all_steps()
-        self.slack = [self._slack(at) for at in range(self.count + 1)]
+        self.slack = self._slacks()
         self.keys: list[Key] = [()]
         self._numbers: dict[Key, int] = {(): 0}
         self.pushes: list[list[_Labels]] = [[] for _ in range(self.count + 1)]
@@ -127,16 +143,18 @@ class Search:
             found.append(_joined(parts))
         return found[::-1]
 
-    def _sweep(self, dimension: Dimension):  # type: ignore[no-untyped-def]
-        def chosen(index: int) -> Ids:
-            if dimension not in self.tables.dimensions(index):
-                return np.zeros(0, dtype=np.int64)
-            count = len(self.tables.cuts(index, dimension))
-            if count <= CUTS:
-                return np.arange(count)
-            return np.unique(np.linspace(0, count - 1, CUTS).round().astype(np.int64))
-
-        return self.tables.sweep(dimension, chosen, LONGEST)
+    def _sweep(self, dimension: Dimension) -> Iterator[Columns | None]:
+        """All chains along a dimension: one operator at any cut, more at `CUTS` of them and the published ratios."""
+        coarse = []
+        for index in range(self.count):
+            count = len(self.tables.cuts(index, dimension)) if dimension in self.tables.dimensions(index) else 0
+            mask = np.ones(count, dtype=bool)
+            if count > CUTS:
+                mask[:] = False
+                mask[np.linspace(0, count - 1, CUTS).round().astype(np.int64)] = True
+                mask[self.problem.grid(index, dimension)] = True
+            coarse.append(mask)
+        return self.tables.sweep(dimension, longest=LONGEST, coarse=coarse)
 
     def _splits(self, number: int, columns: Columns) -> _Steps:
         value = self.problem.value(self.problem.compute_ns(columns), columns.joules.sum(axis=0))
@@ -145,7 +163,7 @@ class Search:
         columns, value = columns.at(near), value[near]
         own = columns.parts.copy()
         if self.frontier.home is not None:
-            own[self.frontier.home] = [self.tables.boxes(self.made[stop]).full() for stop in columns.stop.tolist()]
+            own[self.frontier.home] = self.full[columns.stop]
         size = len(columns)
         return _Steps(
             columns.stop, columns.cut, np.full(size, -1), np.full(size, number), value, own, dict(columns.needs)
@@ -156,10 +174,7 @@ class Search:
         lowest = np.full(self.count, np.inf)
         np.minimum.at(lowest, columns.stop, value)
         reading = 2 * sum(self.frontier.bound(v, 1 + len(self.reads[v])) for v in columns.needs)
-        leaving = np.zeros(self.count)
-        for stop in set(columns.stop.tolist()):
-            leaving[stop] = self.frontier.bound(self.made[stop], len(self.reads[self.made[stop]]))
-        return np.asarray(value <= lowest[columns.stop] + reading + leaving[columns.stop])
+        return np.asarray(value <= lowest[columns.stop] + reading + self.leaving[columns.stop])
 
     def _placements(self, start: int) -> _Steps:
         able = self.problem.placements(start)
@@ -191,7 +206,7 @@ class Search:
         """Bringing an output to the caller, where that is needed; exact for a graph with one output."""
         frontier, model = self.frontier, self.frontier.model
         images = "image" in model.data_types.values()
-        is_output = np.array([self.made[stop] in self.graph.outputs for stop in stops.tolist()])
+        is_output = self.is_output[stops]
         if model.host not in self.problem.pair or not is_output.any():
             return np.zeros(len(stops))
         host = self.problem.pair.index(model.host)
@@ -205,15 +220,15 @@ class Search:
         fixed = frontier.once[host] + frontier.sync[host] + frontier.each[host]
         return np.where(some, fixed + frontier.per_byte[host] * missing, 0.0)
 
-    def _slack(self, at: int) -> float:
-        """The most that one frontier before operator `at` can save over another."""
-        total = 0.0
+    def _slacks(self) -> Floats:
+        """By operator, the most that one frontier before it can save over another."""
+        total = np.zeros(self.count + 1)
         for value, readers in self.reads.items():
-            later = sum(reader >= at for reader in readers)
-            producer = self.graph.producer.get(value)
-            made = -1 if producer is None else self.graph.position[producer.name]
-            if later and made < at and value not in self.graph.weights:
-                total += self.frontier.bound(value, later)
+            if readers and value not in self.graph.weights:
+                producer = self.graph.producer.get(value)
+                made = -1 if producer is None else self.graph.position[producer.name]
+                for at in range(made + 1, readers[-1] + 1):
+                    total[at] += self.frontier.bound(value, sum(reader >= at for reader in readers))
         return total
 
     # The dynamic program
@@ -246,6 +261,10 @@ class Search:
             self.exact = False
             firsts = firsts[: self.most_labels]
         kept = order[firsts]
+        best_keys = list(dict.fromkeys(key[kept].tolist()))
+        if len(best_keys) > self.most_keys:
+            self.exact = False
+            kept = kept[np.isin(key[kept], best_keys[: self.most_keys])]
         self.pushes[at] = []
         return _Labels(value[kept], own[:, kept], key[kept].tolist(), [back[i] for i in kept.tolist()])
 
@@ -263,19 +282,38 @@ class Search:
         for value, need in steps.needs.items():
             if value != last:
                 reading = reading + self.frontier.read(value, self._state(states, value), need)
-        if last in steps.needs:
-            reading = reading + self.frontier.read_any(last, labels.own[:, members], steps.needs[last])
-        total = labels.value[members][:, None] + steps.value[None, :] + np.atleast_2d(self.frontier.cost(reading))
+        total, alike = self._reading(labels, members, steps, reading, last)
+        value = steps.value + reading.value
         stays = self._stays(steps, states, last)
         if not stays.all():
-            self._settle(at, total[:, ~stays], members, index[~stays], steps.at(~stays), states)
+            best = np.argmin(total, axis=0)[alike]
+            settled = ~stays
+            sums = total[best, alike] + value
+            self._settle(at, sums[settled], members[best[settled]], index[settled], steps.at(settled), states)
         if stays.any():
-            self._remember(at, total[:, stays], labels, members, index[stays], steps.at(stays), states, last)
+            sums = total[:, alike[stays]] + value[stays]
+            self._remember(at, sums, labels, members, index[stays], steps.at(stays), states, last)
+
+    def _reading(
+        self, labels: _Labels, members: Ids, steps: _Steps, reading: Reading, last: str
+    ) -> tuple[Floats, Ids]:
+        """Value of each partial plan with the sharing on the way into a chain, for all that differ: (members, kinds of
+        columns), and the kind of each column. Without what `reading.value` holds."""
+        need = steps.needs.get(last, np.full((2, len(steps.stop)), NOTHING, dtype=np.int64))
+        flags = np.stack([*reading.fetches, *reading.waits]).astype(np.int64)
+        kinds, first, alike = np.unique(
+            need[0] + 1 + (need[1] + 1) * (1 << 28) + (flags * [[1], [2], [4], [8]]).sum(axis=0) * (1 << 56),
+            return_index=True, return_inverse=True,
+        )  # fmt: skip
+        before = Reading(np.zeros(len(kinds)), [f[first] for f in reading.fetches], [f[first] for f in reading.waits])
+        if last in steps.needs:
+            before = before + self.frontier.read_any(last, labels.own[:, members], need[:, first])
+        shared = np.atleast_2d(self.frontier.cost(before))
+        return labels.value[members][:, None] + shared, alike.reshape(-1)
 
     def _worth(self, stops: Ids) -> Floats:
         """Above this value a partial plan that ends before an operator cannot be the beginning of the best plan."""
-        slack = np.array(self.slack)
-        found: Floats = (self.upper + slack)[stops]
+        found: Floats = (self.upper + self.slack)[stops]
         return found
 
     def _state(self, states: dict[str, State], value: str) -> State:
@@ -296,21 +334,17 @@ class Search:
         return stays
 
     def _settle(
-        self, at: int, total: Floats, members: Ids, index: Ids, steps: _Steps, states: dict[str, State]
+        self, at: int, value: Floats, best: Ids, index: Ids, steps: _Steps, states: dict[str, State]
     ) -> None:
-        """Steps after which only the column matters: of all partial plans before it the cheapest."""
-        best = np.argmin(total, axis=0)
-        value = total[best, np.arange(total.shape[1])]
-        for stop in sorted(set(steps.stop.tolist())):
-            chosen = np.flatnonzero((steps.stop == stop) & (value <= self._worth(np.array([stop + 1]))[0]))
-            if not len(chosen):
-                continue
+        """Steps after which only the column matters: `best` is the cheapest of all partial plans before it."""
+        worthy = value <= self._worth(steps.stop + 1)
+        for stop in np.unique(steps.stop[worthy]).tolist():
+            chosen = np.flatnonzero((steps.stop == stop) & worthy)
             kept = {v: s for v, s in states.items() if max(self.reads[v]) > stop}
-            for column_group, extra in self._by_extra(steps, chosen):
+            for group, extra in self._by_extra(steps, chosen):
                 number = self._number({**kept, **extra})
-                back = [(at, int(members[best[c]]), int(index[c])) for c in column_group.tolist()]
-                size = len(column_group)
-                self._push(stop + 1, _Labels(value[column_group], steps.own[:, column_group], [number] * size, back))
+                back = [(at, b, i) for b, i in zip(best[group].tolist(), index[group].tolist(), strict=True)]
+                self._push(stop + 1, _Labels(value[group], steps.own[:, group], [number] * len(group), back))
 
     def _by_extra(self, steps: _Steps, chosen: Ids) -> list[tuple[Ids, dict[str, State]]]:
         """Columns by the states of an operator's further outputs (a fallback's), which lie where it ran."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import Dimension
 from codl.plan.chaining import chained
-from codl.plan.evaluate import plan_latency
 from codl.plan.model import Chain, Plan
 from codl.plan.optimal import optimal_chains
 from codl.plan.problem import OBJECTIVES, Problem, Weights, data_types
@@ -81,7 +80,7 @@ def _product(planner: Planner, problem: Problem, idle: float) -> list[Chain]:
     best, lowest = planner(problem), np.inf
     chains = best
     for _ in range(4):
-        latency = plan_latency(problem.graph, problem.plan("edp", chains), problem.cost)
+        latency = problem.latency(chains)
         product = latency.total_ns * latency.joules
         if product >= lowest:
             break
@@ -153,15 +152,7 @@ def _mulayer(problem: Problem) -> list[Chain]:
 
 def _optimal(problem: Problem) -> list[Chain]:
     """The best of everything under the cost model."""
-    return optimal_chains(problem, candidates(problem))
-
-
-def candidates(problem: Problem) -> Sequence[Sequence[Chain]]:
-    """Plans of the simpler planners, which the optimal one must not lose against."""
-    found = [_codl(problem), _along(*BOTH)(problem)]
-    for name in problem.pair:
-        found.append(_on(problem, name, "cpu"))
-    return found
+    return optimal_chains(problem, lambda: (_codl(problem), *(_along(*d)(problem) for d in (BOTH, H, OC))))
 
 
 PLANNERS: dict[str, Planner] = {

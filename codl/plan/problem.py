@@ -171,10 +171,19 @@ class Problem:
         """
         names = tuple(self.hardware.processors)
         boxes = [chain_boxes(self.graph, chain, self.alignment, names) for chain in chains]
-        plan = Plan(
+        update = {"planner": planner, "chains": tuple(chains), "algorithms": self._algorithms(boxes)}
+        plan = self._bare.model_copy(update=update)
+        expected = plan_latency(self.graph, plan, self.cost, boxes=boxes).total_ns / 1e6
+        spent = None if started is None else (time.perf_counter() - started) * 1e3
+        return plan.model_copy(update={"predicted_ms": expected, "planning_ms": spent})
+
+    @cached_property
+    def _bare(self) -> Plan:
+        """A plan without decisions."""
+        return Plan(
             model=Reference(name=self.graph.name, digest=self.graph.digest),
             hardware=Reference(name=self.hardware.name, digest=self.hardware.digest),
-            planner=planner,
+            planner="",
             processors={
                 name: ProcessorUse(kind=processor.kind, data_type=self.cost.data_types[name])
                 for name, processor in self.hardware.processors.items()
@@ -182,12 +191,12 @@ class Problem:
             sharing=self.hardware.sharing.kind,
             home=self.hardware.sharing.home,
             alignment=self.alignment,
-            chains=tuple(chains),
-            algorithms=self._algorithms(boxes),
+            chains=(),
         )
-        expected = plan_latency(self.graph, plan, self.cost, boxes=boxes).total_ns / 1e6
-        spent = None if started is None else (time.perf_counter() - started) * 1e3
-        return plan.model_copy(update={"predicted_ms": expected, "planning_ms": spent})
+
+    def latency(self, chains: Sequence[Chain]) -> PlanLatency:
+        """The summed latency of the plan with these chains."""
+        return plan_latency(self.graph, self._bare.model_copy(update={"chains": tuple(chains)}), self.cost)
 
     def _algorithms(self, boxes: Sequence[Boxes]) -> dict[str, dict[str, str]]:
         """The kernel library's choice for every part."""
@@ -198,8 +207,9 @@ class Problem:
                 chosen.setdefault(name, {})[processor] = algorithm
         return {node.name: chosen[node.name] for node in self.graph.nodes if node.name in chosen}
 
-    def objective(self, latency: PlanLatency) -> float:
+    def objective(self, chains: Sequence[Chain]) -> float:
         """What is minimised, of a whole plan."""
+        latency = self.latency(chains)
         idle = self.hardware.power.idle * latency.total_ns / NS_PER_S
         return self.weights.latency * latency.total_ns + self.weights.energy * (latency.joules - idle)
 

@@ -392,20 +392,27 @@ class Tables:
         )  # fmt: skip
 
     def sweep(
-        self, dimension: Dimension, chosen: Callable[[int], Ids] | None = None, longest: int = 1
-    ) -> Iterator[Columns | None]:
+        self, dimension: Dimension, chosen: Callable[[int], Ids] | None = None, longest: int = 1,
+        coarse: Sequence[NDArray[np.bool_]] | None = None,
+    ) -> Iterator[Columns | None]:  # fmt: skip
         """All legal chains of up to `longest` operators, by their first operator, from the last one to the first.
 
         One walk backwards serves all of them: at each operator, every chain that reaches it is extended at once.
 
         Args:
             chosen: by operator, the indices into `cuts` that chains ending there are cut at; all if not given.
+            coarse: by operator, which of these are also used for chains of more than one operator; all if not given.
         """
         active: Columns | None = None
+        step = self.alignment.get(dimension, 1)
         for start in range(len(self.graph.nodes) - 1, -1, -1):
             fresh = self.ending(start, dimension, chosen(start) if chosen else None)
             if active is not None:
                 near = active.stop < start + longest
+                if coarse is not None:
+                    ended = np.flatnonzero(active.stop == start + 1)
+                    if len(ended):
+                        near[ended] &= coarse[start + 1][active.cut[ended] // step - 1]
                 active = active if near.all() else active.at(near)
             active = self._merged(fresh, active)
             active = self.extended(active, start) if active is not None else None

@@ -82,7 +82,7 @@ def test_optimal_is_the_best_of_all_plans(data: st.DataObject) -> None:
     graph = data.draw(small())
     cost = data.draw(costs(graph))
     problem = Problem(graph, cost.hardware, cost)
-    search = Search(problem, labels=100_000, pairs=100_000)
+    search = Search(problem, labels=100_000, keys=100_000, pairs=100_000)
     found = plan_latency(graph, problem.plan("optimal", search.chains()), cost).total_ns
     # One processor alone on mapped memory shares nothing; that is not searched for but compared in the end.
     alone = cost.hardware.sharing.kind != "mapped"
