@@ -67,10 +67,14 @@ def read_json(path: Path | str) -> Any:
         raise FileError(path, f"is not JSON: {error}") from None
 
 
-def validate(model: type[Model], data: Any, source: Path | str) -> Model:
-    """`data` as a pydantic model; every problem of the file in one error, each with the path of its field."""
+def validate(model: type[Model], data: Any, source: Path | str, file: bool = False) -> Model:
+    """`data` as a pydantic model; every problem of the file in one error, each with the path of its field.
+
+    Args:
+        file: people wrote it, so that quantities must have their units (the program's own are SI numbers).
+    """
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context={"file": file})
     except ValidationError as error:
         problems = [(".".join(map(str, e["loc"])), _message(e)) for e in error.errors()]
         raise SchemaError(source, problems) from None

@@ -11,13 +11,14 @@ from functools import cache
 from typing import Annotated, Any
 
 import pint
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 
 @cache
 def _registry() -> pint.UnitRegistry[float]:
     registry: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=":auto:")
-    registry.define("flop = []")
+    registry.define("bit = [information]")  # else 25 GB/s would do for 25 GHz
+    registry.define("flop = [operation]")
     return registry
 
 
@@ -97,10 +98,11 @@ def render(value: float, unit: str) -> str:
 
 
 def _quantity(unit: str, minimum: float = 0.0) -> Any:
-    def read(value: object) -> float:
+    def read(value: object, info: ValidationInfo) -> float:
+        written = bool(info.context and info.context.get("file"))
         if isinstance(value, str):
             number = parse(value, unit)
-        elif isinstance(value, float):  # already SI: made by the program, not read from a file
+        elif isinstance(value, float) and not written:  # already SI: made by the program, not read from a file
             number = value
         else:
             raise ValueError(f"{value!r} has no unit; write a text such as {_example(unit)!r}")

@@ -54,7 +54,7 @@ def read(path: str | Path) -> Hardware:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise FileError(path, "is not a hardware description: it must be a mapping with name, processors, ...")
-    return validate(Hardware, data, path)
+    return validate(Hardware, data, path, file=True)
 
 
 def host_folder() -> Path:
