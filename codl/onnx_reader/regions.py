@@ -6,6 +6,8 @@ own inputs and outputs are static again. Whatever lies on a path from a group ba
 
 from __future__ import annotations
 
+from collections import Counter
+
 import onnx
 
 from codl.errors import ModelError
@@ -66,7 +68,7 @@ def _groups(nodes: list[OnnxNode], dynamic: set[str]) -> list[int]:
     changed = True
     while changed:
         changed = False
-        for label in {label for label in group if group.count(label) > 1}:
+        for label in [label for label, size in Counter(group).items() if size > 1]:
             for index in _between(group, reads, label):
                 join(group.index(label), index)
                 changed = True
@@ -100,21 +102,26 @@ def _contracted(network: Network, group: list[int]) -> list[OnnxNode]:
     merged = [nodes[0] if len(nodes) == 1 else _merge(network, nodes) for nodes in members.values()]
     waiting = {value for node in merged for value in node.outputs if value}
     ordered: list[OnnxNode] = []
-    while merged:
-        ready = [node for node in merged if not waiting.intersection(node.inputs)]
-        if not ready:
-            raise ModelError(f"{network.source.where}: the nodes around {merged[0]} depend on each other")
-        for node in ready:
-            waiting.difference_update(node.outputs)
-        ordered += ready
-        merged = [node for node in merged if node not in ready]
+    while merged:  # nearly sorted already, so that few sweeps suffice
+        later = []
+        for node in merged:
+            if waiting.isdisjoint(node.inputs):
+                waiting.difference_update(node.outputs)
+                ordered.append(node)
+            else:
+                later.append(node)
+        if len(later) == len(merged):
+            raise ModelError(f"{network.source.where}: the nodes around {later[0]} depend on each other")
+        merged = later
     return ordered
 
 
 def _merge(network: Network, nodes: list[OnnxNode]) -> OnnxNode:
     made = {value for node in nodes for value in node.outputs}
     inputs = dict.fromkeys(value for node in nodes for value in node.inputs if value and value not in made)
-    outside = {value for node in network.nodes if node not in nodes for value in node.inputs} | set(network.outputs)
+    members = {id(node) for node in nodes}
+    outside = {value for node in network.nodes if id(node) not in members for value in node.inputs}
+    outside.update(network.outputs)
     outputs = [value for node in nodes for value in node.outputs if value in outside and value]
     protos = [proto for node in nodes for proto in node.protos]
     return OnnxNode(nodes[0].name, protos, nodes[0].opset, list(inputs), outputs)

@@ -1,4 +1,4 @@
-"""Each ONNX node becomes canonical operators (the table in `docs/architecture.md`), or the fallback.
+"""Each ONNX node becomes canonical operators (families of `codl.ops`), or the fallback.
 
 A rule looks at one node and returns its operators, or None where codl's families do not cover it: another number
 format, another rank, weights that are not constant, an attribute that no kernel knows.
