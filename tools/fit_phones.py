@@ -2,6 +2,8 @@
 
     python tools/fit_phones.py            # fit, print residuals and cross-validation, write hardware/*.yaml
     python tools/fit_phones.py --check    # the same, but fail if a file would change
+    python tools/fit_phones.py --without fst --output /tmp/without_fst   # for cross-validation elsewhere
+    python tools/fit_phones.py --redraw 1 --output /tmp/redraw_1         # other priors
 
 What is fitted to what: unit times of MACE's kernels to the CPU-alone and GPU-alone latencies and to the single-operator
 figures of the CoDL paper, by maximum a posteriori with log-normal priors. Rates are shared within a family of
@@ -389,8 +391,8 @@ def _calibration(
         },
         {
             "constants": ["processors.gpu.concurrent_waves"],
-            "source": "ArchProbe on Adreno 640 (12 work-groups of full registers on 2 units)",
-            "method": "taken over to other chips",
+            "source": "TFLite's 3x3 kernels on Adreno 640 (mobile-ml-benchmark): latencies step every 1,024 work-items",
+            "method": "16 waves of 64 on 2 units, taken over to other chips; Mali: from its registers",
             "date": DATE,
         },
         {
@@ -430,13 +432,7 @@ def show(title: str, errors: Mapping[str, Mapping[str, float]]) -> str:
     return f"{mean:.1%}"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="fail if a file would change")
-    arguments = parser.parse_args()
-    phones = Phones()
-    observations = rows(phones) + figures(phones)
-    posterior = fit(phones, observations)
+def report(phones: Phones, observations: Sequence[Observation], posterior: Posterior) -> None:
     priors = phones.priors()
     print("parameter                     value    prior   posterior sigma   shift in prior sigmas")
     for name, value in posterior.values.items():
@@ -450,16 +446,57 @@ def main() -> int:
         print(f"  {item.label:32} {item.seconds * 1e3:8.2f} {seconds * 1e3:8.2f} {seconds / item.seconds - 1:+7.1%}")
     networks = [abs(p / i.seconds - 1) for i, p in zip(observations, posterior.predicted, strict=True) if i.network]
     print(f"\nrows of networks: mean absolute error {np.mean(networks):.1%}; pre-sync {pre_sync(phones) * 1e3:.3f} ms")
-    network = show("network", left_out(phones, observations, lambda item: item.network))
-    chip = show("chip", left_out(phones, observations, lambda item: item.soc))
-    crossed = f"leave-one-network-out {network}, leave-one-chip-out {chip} in the mean"
+
+
+def redrawn(priors: Mapping[str, Prior], seed: int) -> dict[str, Prior]:
+    """Priors whose centres are drawn from themselves: what other, as reasonable, guesses would have been."""
+    draw = np.random.default_rng(seed).standard_normal(len(priors))
+    pairs = zip(priors.items(), draw, strict=True)
+    return {name: Prior(p.centre * float(np.exp(p.sigma * z)), p.sigma) for (name, p), z in pairs}
+
+
+def write_all(
+    phones: Phones, folder: Path, observations: Sequence[Observation], posterior: Posterior, note: str
+) -> list[str]:
+    """Write the four files; returns the names of those that changed."""
     changed = []
     for soc in phones.socs:
-        path = ROOT / "hardware" / f"{soc}.yaml"
+        path = folder / f"{soc}.yaml"
         earlier = path.read_text(encoding="utf-8") if path.exists() else ""
-        write(hardware(phones, soc, posterior, observations, crossed), path)
+        write(hardware(phones, soc, posterior, observations, note), path)
         if path.read_text(encoding="utf-8") != earlier:
             changed.append(path.name)
+    return changed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="fail if a file would change")
+    parser.add_argument("--without", metavar="NAME", help="leave out the rows of a chip or a network (needs --output)")
+    parser.add_argument("--redraw", metavar="SEED", type=int, help="draw the priors' centres anew (needs --output)")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, default=ROOT / "hardware")
+    arguments = parser.parse_args()
+    variant = arguments.without is not None or arguments.redraw is not None
+    if variant and arguments.output == ROOT / "hardware":
+        parser.error("--without and --redraw make files for comparison: give them an --output folder")
+    phones = Phones()
+    if arguments.without not in (None, *phones.socs, *NETWORKS):
+        parser.error(f"--without: unknown {arguments.without!r}; known: {', '.join([*phones.socs, *NETWORKS])}")
+    observations = [
+        item
+        for item in rows(phones) + figures(phones)
+        if not (item.network and arguments.without in (item.soc, item.network))
+    ]
+    priors = phones.priors() if arguments.redraw is None else redrawn(phones.priors(), arguments.redraw)
+    posterior = fit(phones, observations, priors)
+    report(phones, observations, posterior)
+    if variant:
+        note = f"made for comparison: without {arguments.without}, priors redrawn with seed {arguments.redraw}"
+    else:
+        network = show("network", left_out(phones, observations, lambda item: item.network))
+        chip = show("chip", left_out(phones, observations, lambda item: item.soc))
+        note = f"leave-one-network-out {network}, leave-one-chip-out {chip} in the mean"
+    changed = write_all(phones, arguments.output, observations, posterior, note)
     print(f"\nwritten; changed: {', '.join(changed) or 'none'}")
     return 1 if arguments.check and changed else 0
 
