@@ -18,6 +18,7 @@ from pathlib import Path
 
 import onnx
 
+from codl.errors import ModelError
 from codl.graph import Graph
 from codl.onnx_reader.finish import finish
 from codl.onnx_reader.fold import fold
@@ -54,9 +55,13 @@ def read(
         ModelError: the model is invalid, a shape is missing or contradictory, or an output has no static shape.
         UnsupportedOperator: a node that neither codl nor ONNX Runtime can run.
     """
-    source = open_model(model, name, contents=contents)
-    network = fold(source, concrete_inputs(source, shapes or {}))
-    group_dynamic(network)
-    lower(network)
-    simplify(network)
-    return finish(network)
+    try:
+        source = open_model(model, name, contents=contents)
+        network = fold(source, concrete_inputs(source, shapes or {}))
+        group_dynamic(network)
+        lower(network)
+        simplify(network)
+        return finish(network)
+    except UnicodeDecodeError:  # protobuf decodes a name only when it is looked at, so this can come from anywhere
+        where = "model" if isinstance(model, onnx.ModelProto) else model
+        raise ModelError(f"{where}: is not a valid ONNX model: a name in it is not UTF-8 text") from None

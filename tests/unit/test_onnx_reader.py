@@ -126,6 +126,14 @@ def test_broken_initialiser() -> None:
         read(model)
 
 
+def test_a_name_that_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "bad.onnx"
+    model = model_of([node("Add", "x weights", "y")], {"x": [2]}, ["y"], {"weights": normal(2)})
+    path.write_bytes(model.SerializeToString().replace(b"weights", b"\xcfeights"))
+    with pytest.raises(ModelError, match=r"bad.onnx: is not a valid ONNX model"):
+        read(path)
+
+
 def test_a_node_that_does_not_fit_its_inputs() -> None:
     model = model_of([node("MatMul", "x w", "y", "bad")], {"x": [1, 3]}, ["y"], {"w": normal(4, 5)})
     with pytest.raises(ModelError, match=r"bad \(MatMul, operator set 17\) does not fit"):
