@@ -63,8 +63,9 @@ class Observation:
 class Phones:
     """tools/phones.yaml, and what follows from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[Any], None] = lambda text: None) -> None:
         self.text: Mapping[str, Any] = read_yaml(ROOT / "tools" / "phones.yaml")
+        change(self.text)
         self.socs: Mapping[str, Any] = self.text["socs"]
         self.processors = {soc: {name: self._processor(soc, name) for name in ("gpu", "cpu")} for soc in self.socs}
         self.kernels = {
@@ -448,6 +449,75 @@ def report(phones: Phones, observations: Sequence[Observation], posterior: Poste
     print(f"\nrows of networks: mean absolute error {np.mean(networks):.1%}; pre-sync {pre_sync(phones) * 1e3:.3f} ms")
 
 
+def _kernels_with(
+    section: str, unit: str, processor: str, without: Callable[[dict[str, Any]], None]
+) -> Callable[[Any], None]:
+    def change(text: Any) -> None:
+        for item in text["kernels"][processor]:
+            if unit in item.get(section, {}):
+                without(item)
+
+    return change
+
+
+def _drop(section: str, *units: str) -> Callable[[dict[str, Any]], None]:
+    def without(item: dict[str, Any]) -> None:
+        item[section] = {unit: name for unit, name in item[section].items() if unit not in units}
+
+    return without
+
+
+TERMS: Mapping[str, Callable[[Any], None]] = {
+    "everything": lambda text: None,
+    "CPU: no threads (work shared evenly)": _kernels_with(
+        "compute", "multiply", "cpu", lambda item: item.update(parallel=[])
+    ),
+    "CPU: Winograd's transforms and weights free": _kernels_with(
+        "memory", "transform", "cpu", _drop("memory", "transform", "weights")
+    ),
+    "CPU: Winograd's weights free": _kernels_with("memory", "transform", "cpu", _drop("memory", "weights")),
+    "CPU: no packing of 1x1": _kernels_with("memory", "pack", "cpu", _drop("memory", "pack")),
+    "GPU: no blocks of width, no waves": _kernels_with(
+        "compute", "multiply", "gpu", lambda item: item.update(blocks={"out_channels": 4}, parallel=[])
+    ),
+    "GPU: weights of convolutions free": _kernels_with(
+        "compute", "multiply", "gpu", lambda item: item.pop("memory", None)
+    ),
+}
+"""What the formulas would be without each term."""
+
+
+def terms() -> None:
+    """Print the errors of fits without each term, for docs/calibration.md."""
+    print(f"{'without':48} rows of CPU   GPU   a network left out: CPU   GPU   figures")
+    for name, change in TERMS.items():
+        phones = Phones(change)
+        observations = rows(phones) + figures(phones)
+        errors = np.abs(fit(phones, observations).errors(np.array([item.seconds for item in observations])))
+        by = {
+            key: float(
+                np.mean(
+                    [
+                        e
+                        for e, i in zip(errors, observations, strict=True)
+                        if bool(i.network) == wanted and i.processor in of
+                    ]
+                )
+            )
+            for key, wanted, of in (
+                ("cpu", True, ("cpu",)),
+                ("gpu", True, ("gpu",)),
+                ("figures", False, ("cpu", "gpu")),
+            )
+        }
+        out = left_out(phones, observations, lambda item: item.network)
+        cross = {p: float(np.mean([group[p] for group in out.values()])) for p in ("cpu", "gpu")}
+        print(
+            f"{name:48} {by['cpu']:11.1%} {by['gpu']:5.1%} "
+            f"{cross['cpu']:24.1%} {cross['gpu']:5.1%} {by['figures']:9.1%}"
+        )
+
+
 def redrawn(priors: Mapping[str, Prior], seed: int) -> dict[str, Prior]:
     """Priors whose centres are drawn from themselves: what other, as reasonable, guesses would have been."""
     draw = np.random.default_rng(seed).standard_normal(len(priors))
@@ -475,7 +545,13 @@ def main() -> int:
     parser.add_argument("--without", metavar="NAME", help="leave out the rows of a chip or a network (needs --output)")
     parser.add_argument("--redraw", metavar="SEED", type=int, help="draw the priors' centres anew (needs --output)")
     parser.add_argument("--output", metavar="FOLDER", type=Path, default=ROOT / "hardware")
+    parser.add_argument(
+        "--terms", action="store_true", help="print the errors of fits without each term; write nothing"
+    )
     arguments = parser.parse_args()
+    if arguments.terms:
+        terms()
+        return 0
     variant = arguments.without is not None or arguments.redraw is not None
     if variant and arguments.output == ROOT / "hardware":
         parser.error("--without and --redraw make files for comparison: give them an --output folder")
