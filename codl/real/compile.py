@@ -75,12 +75,11 @@ class Compiler:
                 self.schedule.sync(task, None if more else self._marker(task.lane))
             return
         enqueue = next(d for d in task.deps if self.tasks.by_id[d].kind is TaskKind.ENQUEUE)
-        place, issue = self._command(task, self.lanes.by_name[task.lane])
-        self.schedule.command(task, enqueue, place, issue)
+        self.schedule.command(task, enqueue, self._command(task, self.lanes.by_name[task.lane]))
 
-    def _command(self, task: Task, lane: Lane) -> tuple[Place, Issue]:
+    def _command(self, task: Task, lane: Lane) -> list[tuple[Place, Issue]]:
         if task.kind is TaskKind.KERNEL:
-            return self._kernel(task, lane)
+            return [self._kernel(task, lane)]
         if task.kind is TaskKind.COPY:
             pairs = zip(task.reads, task.writes, strict=True)
             pieces = [Piece(self.storage[r.buffer], self.storage[w.buffer], w.region) for r, w in pairs]
@@ -88,7 +87,7 @@ class Compiler:
         assert self.maps is not None
         place = Place(self.maps.queue, lane.memory.context, lane.device.root)
         names = self._map_plan.buffers[task.id]
-        return place, self.maps.map(names) if task.kind is TaskKind.MAP else self.maps.unmap(names)
+        return [(place, self.maps.map(names) if task.kind is TaskKind.MAP else self.maps.unmap(names))]
 
     def _marker(self, lane: str) -> tuple[Place, Issue]:
         own = self.lanes.by_name[lane]

@@ -94,6 +94,7 @@ class Memory:
         self._queue = queue
         self.in_host = works_in_host_memory(context)
         self._constants: dict[str, cl.Buffer] = {}
+        self._held: list[cl.Buffer] = []
         self._largest = min(device.max_mem_alloc_size for device in context.devices)
 
     def allocate(self, name: str, region: Region, dtype: str) -> Allocation:
@@ -112,6 +113,24 @@ class Memory:
     def scratch(self, nbytes: int) -> cl.Buffer:
         """Working memory for kernels."""
         return self._buffer("working memory", nbytes)[0]
+
+    def pinned(self, nbytes: int) -> np.ndarray:
+        """Bytes of host memory from and to which this memory's devices transfer fastest."""
+        ocl = opencl()
+        buffer = ocl.Buffer(self.context, ocl.mem_flags.READ_WRITE | ocl.mem_flags.ALLOC_HOST_PTR, nbytes)
+        flags = ocl.map_flags.READ | ocl.map_flags.WRITE
+        array: np.ndarray = ocl.enqueue_map_buffer(self._queue, buffer, flags, 0, (nbytes,), np.uint8)[0]
+        self._held.append(buffer)
+        self.nbytes += nbytes
+        return array
+
+    def around(self, host: np.ndarray) -> cl.Buffer:
+        """A buffer over an array of the host, for a context whose devices work in the host's memory."""
+        ocl = opencl()
+        buffer: cl.Buffer = ocl.Buffer(
+            self.context, ocl.mem_flags.READ_WRITE | ocl.mem_flags.USE_HOST_PTR, hostbuf=host
+        )
+        return buffer
 
     def constant(self, key: str, arrays: Mapping[str, np.ndarray]) -> cl.Buffer:
         """The weights `arrays[key]`, uploaded at the first request for their key."""

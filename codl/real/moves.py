@@ -1,8 +1,9 @@
 """COPY: boxes of tensors from one memory to another.
 
 Within one context the device copies. Between a device that works in the host's memory (the CPU) and one that does not
-(a GPU), the latter's driver reads or writes the former's memory directly: one transfer, no staging. Whatever else is
-asked for goes through an array on the host, while the host waits.
+(a GPU), the latter's driver reads or writes the former's memory directly, if the box lies in few pieces there. A box of
+many small pieces (some channels of every pixel) would take as many transfers: each device packs or unpacks its own
+side, and one piece crosses. Whatever else is asked for goes through an array on the host, while the host waits.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from codl.real.steps import HOST, Issue, Place, Waits
 from codl.region import Region
 
 Enqueue = Callable[[Waits], Any]
+_FEW_ROWS = 16
+"""Transfers of more rows than this are packed first: a row costs a GPU's driver about as much as packing them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,56 @@ class Piece:
     target: Allocation
     box: Region
 
+    @property
+    def nbytes(self) -> int:
+        return self.box.size * self.source.dtype.itemsize
+
     def rectangles(self) -> tuple[Rectangle, ...]:
         views = View.of(self.source.region), View.of(self.target.region)
         return rectangles(*views, self.box, self.source.dtype.itemsize)
 
 
-def copy(pieces: Sequence[Piece], lane: Lane, lanes: Lanes) -> tuple[Place, Issue]:
-    """Where and how to copy these pieces on a lane (the reader's)."""
+def copy(pieces: Sequence[Piece], lane: Lane, lanes: Lanes) -> list[tuple[Place, Issue]]:
+    """Where and how to copy these pieces of one tensor on a lane (the reader's): one step, or two that follow each
+    other."""
     places = [_place(piece, lane, lanes) for piece in pieces]
     if not places or any(place is HOST or place.queue is not places[0].queue for place in places):
-        return HOST, _through_host(pieces)
-    enqueues = [enqueue for piece in pieces for enqueue in _enqueues(piece, places[0].queue)]
-    return places[0], in_order(enqueues, places[0].queue)
+        return [(HOST, _through_host(pieces))]
+    source, target = pieces[0].source, pieces[0].target
+    rows = sum(r.size[1] * r.size[2] for piece in pieces for r in piece.rectangles())
+    if rows > _FEW_ROWS and (source.host is None) != (target.host is None):
+        return _packed(pieces, lane, lanes)
+    queue = places[0].queue
+    enqueues = [_enqueue(queue, p.source, p.target, r) for p in pieces for r in p.rectangles()]
+    return [(places[0], in_order(enqueues, queue))]
+
+
+def _packed(pieces: Sequence[Piece], lane: Lane, lanes: Lanes) -> list[tuple[Place, Issue]]:
+    """Pack on the source's side, move one block of pinned host memory, unpack on the target's."""
+    source, target = pieces[0].source.memory, pieces[0].target.memory
+    there = Place(lanes.transfer[source.label], source.context, source.label)
+    here = Place(lane.queue, target.context, target.label)
+    nbytes = sum(piece.nbytes for piece in pieces)
+    reading = pieces[0].source.host is None  # from a memory that is not the host's
+    pinned = (source if reading else target).pinned(nbytes)
+    packed: Any = source.scratch(nbytes) if reading else source.around(pinned)
+    arrived: Any = target.around(pinned) if reading else target.scratch(nbytes)
+    pack: list[Enqueue] = []
+    unpack: list[Enqueue] = []
+    offset = 0  # elements
+    for piece in pieces:
+        box, size = View.of(piece.box), piece.source.dtype.itemsize
+        block = View(box.region, box.offset + offset, box.strides)
+        taken = rectangles(View.of(piece.source.region), block, piece.box, size)
+        given = rectangles(block, View.of(piece.target.region), piece.box, size)
+        pack += [_within(there.queue, piece.source.device, packed, r) for r in taken]
+        unpack += [_within(here.queue, arrived, piece.target.device, r) for r in given]
+        offset += piece.box.size
+    if reading:
+        pack.append(_plain(there.queue, pinned, packed))
+    else:
+        unpack.insert(0, _plain(here.queue, arrived, pinned))
+    return [(there, in_order(pack, there.queue)), (here, in_order(unpack, here.queue))]
 
 
 def in_order(enqueues: Sequence[Enqueue], queue: Any) -> Issue:
@@ -73,18 +114,25 @@ def _place(piece: Piece, lane: Lane, lanes: Lanes) -> Place:
     return HOST
 
 
-def _enqueues(piece: Piece, queue: Any) -> list[Enqueue]:
-    source, target = piece.source, piece.target
-    return [_enqueue(queue, source, target, rectangle) for rectangle in piece.rectangles()]
+def _plain(queue: Any, target: Any, source: Any) -> Enqueue:
+    """The whole of a block between the host and a device."""
+    ocl = opencl()
+    return lambda waits: ocl.enqueue_copy(queue, target, source, wait_for=waits, is_blocking=False)
+
+
+def _within(queue: Any, source: Any, target: Any, r: Rectangle) -> Enqueue:
+    """A rectangle between two buffers of one context."""
+    ocl = opencl()
+    return lambda waits: ocl.enqueue_copy(
+        queue, target, source, src_origin=r.source_origin, dst_origin=r.target_origin, region=r.size,
+        src_pitches=r.source_pitches, dst_pitches=r.target_pitches, wait_for=waits,
+    )  # fmt: skip
 
 
 def _enqueue(queue: Any, source: Allocation, target: Allocation, r: Rectangle) -> Enqueue:
     ocl = opencl()
     if source.memory is target.memory:
-        return lambda waits: ocl.enqueue_copy(
-            queue, target.device, source.device, src_origin=r.source_origin, dst_origin=r.target_origin, region=r.size,
-            src_pitches=r.source_pitches, dst_pitches=r.target_pitches, wait_for=waits,
-        )  # fmt: skip
+        return _within(queue, source.device, target.device, r)
     if source.host is not None:
         return lambda waits: ocl.enqueue_copy(
             queue, target.device, source.host, buffer_origin=r.target_origin, host_origin=r.source_origin,

@@ -48,6 +48,7 @@ class Step:
         host_waits: steps that the host waits for first.
         syncs: SYNC tasks that this step ends, each with the steps that it waits for.
         previous: the lane's step before it, -1 if none.
+        begun_by: the step that began this one's task, where two steps share it; -1 where it begins itself.
     """
 
     task: Task | None
@@ -59,6 +60,7 @@ class Step:
     host_waits: tuple[int, ...] = ()
     syncs: tuple[tuple[Task, tuple[int, ...]], ...] = ()
     previous: int = -1
+    begun_by: int = -1
     flush: bool = False
 
 
@@ -71,10 +73,14 @@ class Schedule:
     _of_task: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _syncs: dict[str, list[tuple[Task, tuple[int, ...]]]] = field(default_factory=dict)
 
-    def command(self, task: Task, enqueue: str, place: Place, issue: Issue) -> None:
-        """Add a command with the waits of the SYNC tasks before it."""
-        deps = self._steps(task.deps)
-        step = self._append(task, enqueue, task.lane, place, issue, deps)
+    def command(self, task: Task, enqueue: str, parts: Sequence[tuple[Place, Issue]]) -> None:
+        """Add a command, of one part or two that follow each other, with the waits of the SYNC tasks before it."""
+        *first, (place, issue) = parts
+        begun_by = -1
+        for start, begin in first:
+            begun_by = self._append(None, "", task.lane, start, begin, self._steps(task.deps))
+        step = self._append(task, enqueue, task.lane, place, issue, () if first else self._steps(task.deps))
+        self.steps[step].begun_by = begun_by
         self._of_task[task.id] = (step,)
 
     def host_wait(self, task: Task, issue: Issue) -> None:

@@ -68,7 +68,7 @@ def spans(tasks: TaskGraph, schedule: Schedule, record: Record, clocks: Mapping[
 
     for index, step in enumerate(schedule.steps):
         _sync_spans(schedule, index, times, add)
-        before, after = record.handed[index]
+        before, after = record.handed[step.begun_by if step.begun_by >= 0 else index]
         if step.task is None:
             continue
         if step.task.kind is TaskKind.SYNC:  # on the host: it ends when the host goes on
@@ -120,6 +120,10 @@ def _times(schedule: Schedule, record: Record, clocks: Mapping[str, ClockOffset]
         else:
             offset = clocks[step.place.clock].offset_ns
             start, end = done[0].profile.start + offset, done[1].profile.end + offset
+        if step.begun_by >= 0:  # the second part of a task: its span covers both
+            begun = times[step.begun_by]
+            times.append(_Times(begun.queued, begun.start, max(begun.end, end)))
+            continue
         floor = max(before, times[step.previous].end if step.previous >= 0 and step.lane != HOST_LANE else before)
         start = max(start, floor)
         times.append(_Times(before, start, max(start, end)))
