@@ -17,7 +17,11 @@ from codl.tasks import Task, TaskKind
 
 
 def hardware(
-    sharing: str = "unified", home: str | None = None, image: bool = False, processors: tuple[str, ...] = ("gpu", "cpu"), **alignment
+    sharing: str = "unified",
+    home: str | None = None,
+    image: bool = False,
+    processors: tuple[str, ...] = ("gpu", "cpu"),
+    **alignment,
 ) -> SimpleNamespace:
     """Two processors without contention on a memory that is never the bottleneck."""
     types = {"gpu": ("image", "buffer") if image else ("buffer",), "cpu": ("buffer",)}
@@ -25,7 +29,8 @@ def hardware(
         name="fake",
         digest="0" * 16,
         processors={
-            name: SimpleNamespace(kind=name, data_types=types[name], contention=1.0, active_power=1.0) for name in processors
+            name: SimpleNamespace(kind=name, data_types=types[name], contention=1.0, active_power=1.0)
+            for name in processors
         },
         sharing=SimpleNamespace(kind=sharing, home=home),
         alignment=alignment,

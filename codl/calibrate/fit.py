@@ -105,8 +105,13 @@ def _candidates(kind: str, algorithm: str, processor: Processor, block: int) -> 
         for form, blocks, parallel, tile in _formulas(kind, algorithm, processor, block):
             yield [
                 Kernel(
-                    name=_name(kind, algorithm, condition), algorithm=algorithm, when={"kind": kind, **condition},
-                    form=form, blocks=blocks, parallel=parallel, tile=tile,
+                    name=_name(kind, algorithm, condition),
+                    algorithm=algorithm,
+                    when={"kind": kind, **condition},
+                    form=form,
+                    blocks=blocks,
+                    parallel=parallel,
+                    tile=tile,
                 )
                 for condition in conditions
             ]

@@ -139,7 +139,13 @@ class SequenceBuilder:
         suffix = f"-{source}" if any(task.id == f"{chain}/sync@{lane}" for task in self.tasks[-4:]) else ""
         self._append(
             Task(
-                f"{chain}/sync{suffix}@{lane}", TaskKind.SYNC, lane, "", chain, (after,), source=source,
+                f"{chain}/sync{suffix}@{lane}",
+                TaskKind.SYNC,
+                lane,
+                "",
+                chain,
+                (after,),
+                source=source,
                 why="calibration takes turns",
             )
         )

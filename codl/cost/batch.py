@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from codl.graph import Node
 from codl.hardware import Kernel
 from codl.ops import REGISTRY
 from codl.ops.spec import Work
-from codl.region import Region, Regions
+from codl.region import Range, Region, Regions
 
 _FIELDS = tuple(field.name for field in fields(Work))
 _KNOWN = frozenset(_FIELDS)
@@ -32,7 +32,7 @@ def regions_of(ranges: Ranges) -> Regions:
     for axis in range(ranges.shape[1]):
         starts, stops = ranges[:, axis, 0], ranges[:, axis, 1]
         axes.append(tuple(int(v[0]) if (v == v[0]).all() else v for v in (starts, stops)))
-    return Regions(tuple(axes))
+    return Regions(cast(tuple[Range, ...], tuple(axes)))  # arrays in place of numbers, as `Regions` says
 
 
 def region_at(ranges: Ranges, index: int) -> Region:
@@ -57,6 +57,7 @@ class BatchCosts:
 
     def __init__(self, cost: CostModel) -> None:
         self.cost = cost
+        self._in_bulk = isinstance(cost, CostModel)  # a stand-in with other prices is asked box by box
         self._candidates: dict[str, tuple[_Candidate, ...]] = {}
         self._chosen: dict[object, list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]] = {}
 
@@ -65,7 +66,7 @@ class BatchCosts:
 
         One of the boxes is checked against the work that the family tells for it alone.
         """
-        if not isinstance(self.cost, CostModel):
+        if not self._in_bulk:
             return None
         spec, graph, middle = REGISTRY[node], self.cost.graph, len(ranges) // 2
         try:
@@ -135,7 +136,9 @@ class BatchCosts:
 
     def _able(self, processor: str, work: Work) -> list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]:
         """Kernels whose conditions hold as far as they are about numbers, with the tests of arrays that are left."""
-        numbers = tuple(None if isinstance(value := getattr(work, name), np.ndarray) else value for name in _FIELDS[:-4])
+        numbers = tuple(
+            None if isinstance(value := getattr(work, name), np.ndarray) else value for name in _FIELDS[:-4]
+        )
         key = (processor, numbers)
         if key not in self._chosen:
             self._chosen[key] = [
@@ -152,10 +155,9 @@ class BatchCosts:
     def _of(self, processor: str) -> tuple[_Candidate, ...]:
         if processor not in self._candidates:
             hardware = self.cost.hardware
-            kernels = hardware.kernels(processor, self.cost.data_types[processor])  # type: ignore[arg-type]
+            kernels = hardware.kernels(processor, self.cost.data_types[processor])
             self._candidates[processor] = tuple(
-                _Candidate(kernel, _tests(kernel), predictor(kernel, hardware, processor))
-                for kernel in kernels
+                _Candidate(kernel, _tests(kernel), predictor(kernel, hardware, processor)) for kernel in kernels
             )
         return self._candidates[processor]
 

@@ -208,8 +208,7 @@ def _compatible(inferred: onnx.TypeProto | None, declared: onnx.TypeProto) -> bo
     if not a.HasField("shape"):
         return True
     return len(a.shape.dim) == len(b.shape.dim) and all(
-        not x.HasField("dim_value") or x.dim_value == y.dim_value
-        for x, y in zip(a.shape.dim, b.shape.dim, strict=True)
+        not x.HasField("dim_value") or x.dim_value == y.dim_value for x, y in zip(a.shape.dim, b.shape.dim, strict=True)
     )
 
 

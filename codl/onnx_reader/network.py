@@ -116,8 +116,10 @@ class Names:
         return name
 
     @classmethod
-    def clean(cls, name: str) -> str:
+    def clean(cls, name: str | bytes) -> str:
         """Only characters that may stand in a task id."""
+        if isinstance(name, bytes):  # protobuf's way to give text that is not UTF-8
+            name = name.decode(errors="replace")
         return cls._FOREIGN.sub("_", name.lstrip("/"))
 
 

@@ -43,7 +43,8 @@ def _why(network: Network, name: str) -> str:
         return "has an unknown type"
     if not type_proto.HasField("tensor_type"):
         return f"is a {(type_proto.WhichOneof('value') or 'untyped').removesuffix('_type')} value"
-    number_format = onnx.TensorProto.DataType.Name(type_proto.tensor_type.elem_type).lower()
+    formats = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+    number_format = formats.get(type_proto.tensor_type.elem_type, "unknown")
     if number_format not in ONNX_NAMES:
         return f"has number format {number_format}"
     return "has a shape that depends on the data"

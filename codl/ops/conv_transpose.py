@@ -164,9 +164,7 @@ def _problem(request: KernelRequest, span: GroupSpan, along_y: Phase, along_x: P
     )
 
 
-def _weights(
-    graph: Graph, node: Node, span: GroupSpan, rows: tuple[int, ...], columns: tuple[int, ...]
-) -> np.ndarray:
+def _weights(graph: Graph, node: Node, span: GroupSpan, rows: tuple[int, ...], columns: tuple[int, ...]) -> np.ndarray:
     """(groups, channels, taps * input channels) of the taps of one phase."""
     weights = graph.constants[node.inputs[1]]
     grouped = weights.reshape(groups(node), -1, *weights.shape[1:])

@@ -33,11 +33,7 @@ def broadcast_region(shape: Sequence[int], out: Region) -> Region:
     """What of an operand of this shape is read for `out`, by numpy's broadcasting rules: aligned at the last axis, an
     extent of 1 serves every index."""
     offset = len(out.ranges) - len(shape)
-    return Region(
-        tuple(
-            (0, 1) if extent == 1 else out.ranges[offset + axis] for axis, extent in enumerate(shape)
-        )
-    )
+    return Region(tuple((0, 1) if extent == 1 else out.ranges[offset + axis] for axis, extent in enumerate(shape)))
 
 
 def table_range(table: np.ndarray, wanted: Range, extent: int) -> Range:

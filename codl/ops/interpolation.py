@@ -28,9 +28,7 @@ def interpolate(request: KernelRequest, tables: Sequence[Table]) -> KernelProgra
     name = request.node.name
     (low2, high2), (low1, high1) = places
     shifted = (low1 + start[3], high1 + start[3], low2 + start[2], high2 + start[2])
-    launch = _launch(
-        request.out.shape, output_operand(request), source, (1, 3, 2, 0), name, shifted, request.device
-    )
+    launch = _launch(request.out.shape, output_operand(request), source, (1, 3, 2, 0), name, shifted, request.device)
     return KernelProgram((launch,), _constants(name, indices, weights))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,16 +58,21 @@ def source_tables(graph: Graph, node: Node) -> tuple[np.ndarray, ...]:
     for extent, size, begin in zip(
         graph.tensor(node.inputs[0]).shape, graph.tensor(node.output).shape, begins, strict=True
     ):
-        index = np.arange(size, dtype=np.int64) - begin
-        if mode == "constant":
-            index[(index < 0) | (index >= extent)] = -1
-        elif mode == "edge":
-            index = np.clip(index, 0, extent - 1)
-        elif extent > 1:  # mirrored at the first and the last element, neither repeated
-            period = 2 * (extent - 1)
-            index %= period
-            index = np.minimum(index, period - index)
-        else:
-            index[:] = 0
-        tables.append(index.astype(np.int32))
+        tables.append(_table(extent, size, begin, str(mode)))
     return tuple(tables)
+
+
+@lru_cache(maxsize=4096)
+def _table(extent: int, size: int, begin: int, mode: str) -> np.ndarray:
+    index = np.arange(size, dtype=np.int64) - begin
+    if mode == "constant":
+        index[(index < 0) | (index >= extent)] = -1
+    elif mode == "edge":
+        index = np.clip(index, 0, extent - 1)
+    elif extent > 1:  # mirrored at the first and the last element, neither repeated
+        period = 2 * (extent - 1)
+        index %= period
+        index = np.minimum(index, period - index)
+    else:
+        index[:] = 0
+    return index.astype(np.int32)

@@ -54,17 +54,13 @@ def reduction(
     shape = [extents[axis] for axis in order]
     outer, inner = prod(shape[: len(kept_axes)]), prod(shape[len(kept_axes) :])
     packed = Scratch("packed")
-    before = elementwise(
-        Loop(tuple(shape), (Operand(packed, 0, _row_major(shape)), _permuted(source, order))), device
-    )
+    before = elementwise(Loop(tuple(shape), (Operand(packed, 0, _row_major(shape)), _permuted(source, order))), device)
     scratch = {"packed": 4 * outer * inner}
     whole = any(target.strides[axis] for axis in axes)  # the result has the reduced axes too
     result = Scratch("result")
     scratch["result"] = 4 * outer * (inner if whole else 1)
     shown = [extent if whole or position < len(kept_axes) else 1 for position, extent in enumerate(shape)]
-    after = elementwise(
-        Loop(tuple(shown), (_permuted(target, order), Operand(result, 0, _row_major(shown)))), device
-    )
+    after = elementwise(Loop(tuple(shown), (_permuted(target, order), Operand(result, 0, _row_major(shown)))), device)
     row = inner if whole else 1
     kept = Loop((outer,), (Operand(result, 0, (row,)), Operand(packed, 0, (inner,))))
     reduced = Loop((inner,), (Operand(result, 0, (1 if whole else 0,)), Operand(packed, 0, (1,))))

@@ -32,9 +32,7 @@ class Reshape(OpSpec):
         steps = common_axes(shape, request.out.shape)
         if steps is not None:
             extents, from_source, from_target = steps
-            return KernelProgram(
-                copy(request, extents, _finer(target, from_target), _finer(source, from_source))
-            )
+            return KernelProgram(copy(request, extents, _finer(target, from_target), _finer(source, from_source)))
         flat = row_major(Scratch("row_major"), shape)
         there = copy(request, shape, flat, source)
         back = copy(request, request.out.shape, target, row_major(Scratch("row_major"), request.out.shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -67,17 +68,25 @@ def sources(graph: Graph, node: Node, axis: int) -> tuple[np.ndarray, np.ndarray
 
     low and high are int32, weight is float32; nearest, and places where one element is met exactly, have low == high
     and weight 0. Regions and kernels use these same tables, so that what is read never differs from what is declared.
-    The arithmetic is float32 in the order of ONNX Runtime's, so that roundings agree with it.
+    The arithmetic is float32 in the order of ONNX Runtime's, so that roundings agree with it; as there, a tensor whose
+    shape stays the same is copied, whatever the scales.
     """
-    extent = graph.tensor(node.inputs[0]).shape[axis]
-    size = graph.tensor(node.output).shape[axis]
-    scale = np.float32(node.attributes["scales"][axis])  # type: ignore[index]
-    if scale == 1 and extent == size:
-        index = np.arange(size, dtype=np.int32)
-        return index, index, np.zeros(size, np.float32)
-    x = _original(np.arange(size, dtype=np.float32), str(node.attributes["coordinate"]), scale, size, extent)
-    if node.attributes["mode"] == "nearest":
-        index = np.clip(_round(x, str(node.attributes["rounding"])), 0, extent - 1).astype(np.int32)
+    before, after = graph.tensor(node.inputs[0]).shape, graph.tensor(node.output).shape
+    given = node.attributes
+    scale = float(given["scales"][axis])  # type: ignore[index]
+    if before == after or (scale == 1 and before[axis] == after[axis]):
+        return _table(before[axis], after[axis], 1.0, "nearest", "asymmetric", "floor")
+    coordinate, rounding = str(given["coordinate"]), str(given["rounding"])
+    return _table(before[axis], after[axis], scale, str(given["mode"]), coordinate, rounding)
+
+
+@lru_cache(maxsize=4096)
+def _table(
+    extent: int, size: int, scale: float, mode: str, coordinate: str, rounding: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x = _original(np.arange(size, dtype=np.float32), coordinate, np.float32(scale), size, extent)
+    if mode == "nearest":
+        index = np.clip(_round(x, rounding), 0, extent - 1).astype(np.int32)
         return index, index, np.zeros(size, np.float32)
     x = np.clip(x, np.float32(0), np.float32(extent - 1))
     low = np.minimum(x.astype(np.int32), extent - 1)

@@ -201,9 +201,7 @@ def simd_lanes(device: DeviceTraits) -> int:
     return 16 if device.simd_width >= 16 else 8 if device.simd_width >= 8 else 4
 
 
-def grid(
-    loop: Loop, lanes: int, device: DeviceTraits
-) -> tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]]:
+def grid(loop: Loop, lanes: int, device: DeviceTraits) -> tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]]:
     """(chunk of the innermost axis, chunk of the next one), global size, local size of a loop of at least two axes.
 
     On a CPU device a work-item handles a tile of the two innermost axes and work-items are numbered along (innermost,

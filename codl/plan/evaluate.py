@@ -84,7 +84,7 @@ class Concurrency:
         if len(kernels) == 2:
             return float(self.pair(kernels[0], kernels[1], nbytes))
         slowed = [ns * factor for ns, factor in zip(kernels, self.contention, strict=True)]
-        return max(*slowed, nbytes / self.bandwidth)
+        return float(max(*slowed, nbytes / self.bandwidth))
 
 
 Boxes = dict[str, dict[str, Region]]
@@ -110,9 +110,7 @@ def plan_latency(
     ledger = Ledger(graph, model)
     if boxes is None:
         boxes = [chain_boxes(graph, chain, plan.alignment, plan.processors) for chain in plan.chains]
-    chains = tuple(
-        _chain(graph, plan, chain, cost, ledger, own) for chain, own in zip(plan.chains, boxes, strict=True)
-    )
+    chains = tuple(_chain(graph, plan, chain, cost, ledger, own) for chain, own in zip(plan.chains, boxes, strict=True))
     finish = _finish(graph, ledger)
     compute = sum(chain.compute_ns for chain in chains)
     sharing = sum(chain.share.ns for chain in chains) + finish.ns
@@ -150,8 +148,8 @@ def _chain(graph: Graph, plan: Plan, chain: Chain, cost: CostModel, ledger: Ledg
         made = {p: own[producer.name] if value == producer.output else whole for p, own in regions.items()}
         ledger.write(value, made)
     if model.home and len(regions) > 1:
-        whole = {value: Region.full(graph.tensors[value].shape) for value in leaving}
-        share = share + ledger.fetch(model.home, whole)
+        wholes = {value: Region.full(graph.tensors[value].shape) for value in leaving}
+        share = share + ledger.fetch(model.home, wholes)
     compute = Concurrency(cost, list(regions)).together(list(kernels.values()), nbytes)
     return ChainLatency(chain.operators, share, kernels, compute, joules + share.joules)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Frontier:
         pair = problem.pair
         self.fetch: list[Fetch] = [self.model.fetch(pair[1 - p], pair[p]) for p in (0, 1)]
         self.home = pair.index(self.model.home) if self.model.home else None
-        value = problem.value
+        value: Any = problem.value  # scalars as well as arrays
         self.once = [float(value(f.once.fixed, f.once.joules)) for f in self.fetch]
         self.sync = [float(value(f.sync, 0.0)) for f in self.fetch]
         self.each = [float(value(f.value.fixed, f.value.joules)) for f in self.fetch]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,9 @@ def optimal_chains(problem: Problem, others: Callable[[], Iterable[Sequence[Chai
         others: plans of simpler planners, asked for where the search had to drop partial plans: one of them is returned
             if it is better.
     """
-    plans = [[problem.placed(i, _able(problem, i, p)) for i in range(len(problem.graph))] for p in range(len(problem.pair))]
+    plans = [
+        [problem.placed(i, _able(problem, i, p)) for i in range(len(problem.graph))] for p in range(len(problem.pair))
+    ]
     if len(problem.pair) == 2:
         search = Search(problem)
         plans.insert(0, search.chains())
@@ -279,9 +282,9 @@ class Search:
             return
         steps = steps.at(index)
         reading = self.frontier.nothing(len(index))
-        for value, need in steps.needs.items():
-            if value != last:
-                reading = reading + self.frontier.read(value, self._state(states, value), need)
+        for name, need in steps.needs.items():
+            if name != last:
+                reading = reading + self.frontier.read(name, self._state(states, name), need)
         total, alike = self._reading(labels, members, steps, reading, last)
         value = steps.value + reading.value
         stays = self._stays(steps, states, last)
@@ -294,9 +297,7 @@ class Search:
             sums = total[:, alike[stays]] + value[stays]
             self._remember(at, sums, labels, members, index[stays], steps.at(stays), states, last)
 
-    def _reading(
-        self, labels: _Labels, members: Ids, steps: _Steps, reading: Reading, last: str
-    ) -> tuple[Floats, Ids]:
+    def _reading(self, labels: _Labels, members: Ids, steps: _Steps, reading: Reading, last: str) -> tuple[Floats, Ids]:
         """Value of each partial plan with the sharing on the way into a chain, for all that differ: (members, kinds of
         columns), and the kind of each column. Without what `reading.value` holds."""
         need = steps.needs.get(last, np.full((2, len(steps.stop)), NOTHING, dtype=np.int64))
@@ -333,9 +334,7 @@ class Search:
                 stays |= needed & touched
         return stays
 
-    def _settle(
-        self, at: int, value: Floats, best: Ids, index: Ids, steps: _Steps, states: dict[str, State]
-    ) -> None:
+    def _settle(self, at: int, value: Floats, best: Ids, index: Ids, steps: _Steps, states: dict[str, State]) -> None:
         """Steps after which only the column matters: `best` is the cheapest of all partial plans before it."""
         worthy = value <= self._worth(steps.stop + 1)
         for stop in np.unique(steps.stop[worthy]).tolist():
@@ -379,7 +378,17 @@ class Search:
                 flat = flat[: self.most_pairs]
             for place in flat.tolist():
                 row, column = divmod(place, len(here))
-                self._pair(at, float(values[row, column]), labels, int(members[row]), index, steps, int(here[column]), states, last)
+                self._pair(
+                    at,
+                    float(values[row, column]),
+                    labels,
+                    int(members[row]),
+                    index,
+                    steps,
+                    int(here[column]),
+                    states,
+                    last,
+                )
 
     def _pair(
         self, at: int, value: float, labels: _Labels, label: int, index: Ids, steps: _Steps, column: int,
@@ -442,7 +451,11 @@ def _joined(parts: Sequence[_Steps]) -> _Steps:
     for value in dict.fromkeys(v for part in parts for v in part.needs):
         rows = [part.needs.get(value, np.full((2, len(part.stop)), NOTHING, dtype=np.int64)) for part in parts]
         needs[value] = np.concatenate(rows, axis=1)
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    own = np.concatenate([part.own for part in parts], axis=1)
     return _Steps(
-        *(np.concatenate([getattr(p, f) for p in parts]) for f in ("stop", "cut", "processor", "dimension", "value")),
-        np.concatenate([part.own for part in parts], axis=1), needs,
+        column("stop"), column("cut"), column("processor"), column("dimension"), column("value"), own, needs
     )  # fmt: skip

@@ -76,7 +76,7 @@ def _search(planner: Planner, problem: Problem, objective: str) -> list[Chain]:
 
 
 def _product(planner: Planner, problem: Problem, idle: float) -> list[Chain]:
-    """The least energy-delay product: its linearisation at the best plan so far is minimised, until nothing improves."""
+    """The least energy-delay product: its linearisation at the best plan so far is minimised until nothing improves."""
     best, lowest = planner(problem), np.inf
     chains = best
     for _ in range(4):

@@ -112,14 +112,18 @@ class Problem:
         able = tuple(i for i, name in enumerate(self.pair) if name == self.cpu)
         if not able:
             node = self.graph.nodes[index]
-            raise InputError(f"{self.hardware.name}: no processor of kind cpu, which {node.name} ({node.onnx_op or node.op}) needs")
+            raise InputError(
+                f"{self.hardware.name}: no processor of kind cpu, which {node.name} ({node.onnx_op or node.op}) needs"
+            )
         return able
 
     @cached_property
     def extents(self) -> Mapping[Dimension, Ids]:
         """Rows or channels of each operator's output by dimension; 1 where it cannot be cut."""
         tables, count = self.tables, range(len(self.graph))
-        return {d: np.array([tables.extent(i, d) if d in tables.dimensions(i) else 1 for i in count]) for d in Dimension}
+        return {
+            d: np.array([tables.extent(i, d) if d in tables.dimensions(i) else 1 for i in count]) for d in Dimension
+        }
 
     def compute_ns(self, columns: Columns) -> Floats:
         """Kernel time of each column, both processors working at once."""
@@ -171,11 +175,12 @@ class Problem:
         """
         names = tuple(self.hardware.processors)
         boxes = [chain_boxes(self.graph, chain, self.alignment, names) for chain in chains]
-        update = {"planner": planner, "chains": tuple(chains), "algorithms": self._algorithms(boxes)}
-        plan = self._bare.model_copy(update=update)
-        expected = plan_latency(self.graph, plan, self.cost, boxes=boxes).total_ns / 1e6
-        spent = None if started is None else (time.perf_counter() - started) * 1e3
-        return plan.model_copy(update={"predicted_ms": expected, "planning_ms": spent})
+        bare = self._bare.model_copy(update={"planner": planner, "chains": tuple(chains)})
+        expected = plan_latency(self.graph, bare, self.cost, boxes=boxes).total_ns / 1e6
+        update = {"predicted_ms": expected, "algorithms": self._algorithms(boxes)}
+        if started is not None:
+            update["planning_ms"] = (time.perf_counter() - started) * 1e3
+        return bare.model_copy(update=update)
 
     @cached_property
     def _bare(self) -> Plan:
@@ -211,7 +216,7 @@ class Problem:
         """What is minimised, of a whole plan."""
         latency = self.latency(chains)
         idle = self.hardware.power.idle * latency.total_ns / NS_PER_S
-        return self.weights.latency * latency.total_ns + self.weights.energy * (latency.joules - idle)
+        return float(self.weights.latency * latency.total_ns + self.weights.energy * (latency.joules - idle))
 
 
 def _pick(hardware: Hardware, kind: str) -> str | None:

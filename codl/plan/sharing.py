@@ -5,8 +5,9 @@ Sharing is counted per chain and reader: the boxes that a processor reads and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -37,9 +38,7 @@ class Share:
         return self.move + self.map + self.sync
 
     def __add__(self, other: Share) -> Share:
-        return Share(
-            self.move + other.move, self.map + other.map, self.sync + other.sync, self.joules + other.joules
-        )
+        return Share(self.move + other.move, self.map + other.map, self.sync + other.sync, self.joules + other.joules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +129,13 @@ class SharingModel:
 
     def _linear(self, kind: TaskKind, lane: str, source: str) -> _Linear:
         cost = self.cost
-        ns = {
+        costs: dict[TaskKind, Callable[[float], float]] = {
             TaskKind.MAP: cost.map_ns,
             TaskKind.UNMAP: cost.unmap_ns,
-            TaskKind.TRANSFORM: lambda n: cost.transform_ns(lane, n),
-            TaskKind.COPY: lambda n: cost.copy_ns(source, lane, n),
-        }[kind]
+            TaskKind.TRANSFORM: partial(cost.transform_ns, lane),
+            TaskKind.COPY: partial(cost.copy_ns, source, lane),
+        }
+        ns = costs[kind]
         joules = [cost.task(Task("probe", kind, lane, nbytes=n, source=source)).joules for n in (0, _PROBE)]
         fixed = ns(0)
         return _Linear(fixed, (ns(_PROBE) - fixed) / _PROBE, joules[0], (joules[1] - joules[0]) / _PROBE)

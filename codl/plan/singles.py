@@ -67,7 +67,10 @@ class Isolated:
         problem = self.problem
         ns, _, joules = problem.tables.whole(index, processor)
         if processor != problem.rest:
-            for values, into in ((problem.tables.inputs[index], processor), ([problem.graph.nodes[index].output], problem.rest)):
+            for values, into in (
+                (problem.tables.inputs[index], processor),
+                ([problem.graph.nodes[index].output], problem.rest),
+            ):
                 boxes = {value: np.array([problem.tables.boxes(value).full()]) for value in values}
                 more_ns, more_joules = self._fetch(boxes, into, 1)
                 ns, joules = ns + more_ns[0], joules + more_joules[0]
@@ -122,9 +125,11 @@ def singles(
     for index in range(len(problem.graph)):
         best = best_placement(isolated, index)
         for dimension in dimensions if len(problem.pair) > 1 else ():
-            columns = problem.tables.ending(index, dimension, (chosen or problem.grid)(index, dimension)) if dimension in (
-                problem.tables.dimensions(index)
-            ) else None
+            columns = (
+                problem.tables.ending(index, dimension, (chosen or problem.grid)(index, dimension))
+                if dimension in (problem.tables.dimensions(index))
+                else None
+            )
             columns = columns and problem.tables.extended(columns, index)
             if columns:
                 values = isolated.values(columns)

@@ -52,7 +52,7 @@ class Boxes:
         if not self.shape or not len(ranges):
             return np.zeros(len(ranges), dtype=np.int64)
         rows = np.ascontiguousarray(ranges, dtype=np.int64)
-        keys = rows.reshape(len(rows), -1).view(np.dtype((np.void, 16 * len(self.shape)))).ravel().tolist()
+        keys: list[Any] = rows.reshape(len(rows), -1).view(np.dtype((np.void, 16 * len(self.shape)))).ravel().tolist()
         known = self._ids
         found = [known.get(key, _UNKNOWN) for key in keys]
         ids = np.array(found, dtype=np.int64)
@@ -76,9 +76,9 @@ class Boxes:
         self._ranges[new] = kept
         self._sizes[new] = np.prod(kept[:, :, 1] - kept[:, :, 0], axis=1, dtype=np.float64)
         number = self.count
-        for index, nothing in zip(chosen.tolist(), empty.tolist(), strict=True):
-            self._ids[keys[index]] = NOTHING if nothing else number
-            number += not nothing
+        for index, nothing in zip(chosen, np.atleast_1d(empty), strict=True):
+            self._ids[keys[int(index)]] = NOTHING if nothing else number
+            number += int(not nothing)
         self.count = number
 
     def full(self) -> int:
@@ -173,6 +173,11 @@ class _Operator:
             self._costs[:, fresh] = self.batch.kernels(self.node, self.out.ranges[fresh], self.processors)
         rows: Floats = self._costs[np.arange(len(ids))[:, None], ids]
         return rows
+
+    def whole(self, processor: int) -> Floats:
+        """(ns, bytes, joules) of the whole operator; only once costs were asked for."""
+        row: Floats = self._costs[processor, self.out.full()]
+        return row
 
     def asked(self, question: str) -> bool:
         """Whether "costs" or "reads" were asked of it before."""
@@ -280,7 +285,9 @@ class Tables:
     def _likeness(self, node: Node) -> object:
         """Equal for operators that cost and read the same."""
         graph = self.graph
-        shapes = tuple((graph.tensors[v].shape, graph.tensors[v].dtype, v in graph.weights) if v else None for v in node.inputs)
+        shapes = tuple(
+            (graph.tensors[v].shape, graph.tensors[v].dtype, v in graph.weights) if v else None for v in node.inputs
+        )
         same = tuple(node.inputs.index(value) for value in node.inputs)
         outputs = tuple(graph.tensors[value].shape for value in node.outputs if value)
         return (node.op, tuple(sorted(node.attributes.items())), node.activation, shapes, same, outputs)
@@ -319,8 +326,7 @@ class Tables:
         """
         operator = self._operators[index]
         if operator.asked("costs"):
-            row: Floats = operator.costs(np.full((len(self.processors), 1), operator.out.full()))[processor, 0]
-            return row
+            return operator.whole(processor)
         key = (operator, processor)
         if key not in self._wholes:
             node = self.graph.nodes[index]
@@ -387,8 +393,8 @@ class Tables:
             needs[read] = ids
         costs = operator.costs(own)
         return Columns(
-            start, columns.dimension, columns.stop, columns.cut, columns.ns + costs[:, :, 0], columns.nbytes + costs[:, :, 1],
-            columns.joules + costs[:, :, 2], columns.parts, columns.part_bytes, needs,
+            start, columns.dimension, columns.stop, columns.cut, columns.ns + costs[:, :, 0],
+            columns.nbytes + costs[:, :, 1], columns.joules + costs[:, :, 2], columns.parts, columns.part_bytes, needs,
         )  # fmt: skip
 
     def sweep(
@@ -424,7 +430,9 @@ class Tables:
             return fresh if active is None or not len(active) else active
         nothing = [np.full((2, len(c)), NOTHING, dtype=np.int64) for c in (fresh, active)]
         needs = {
-            value: np.concatenate([c.needs.get(value, none) for c, none in zip((fresh, active), nothing, strict=True)], axis=1)
+            value: np.concatenate(
+                [c.needs.get(value, none) for c, none in zip((fresh, active), nothing, strict=True)], axis=1
+            )
             for value in {**fresh.needs, **active.needs}
         }
 

@@ -249,5 +249,3 @@ def _spans(tasks: TaskGraph, order: Order, alone: _Alone, times: Times) -> tuple
             args["alone_ns"] = alone.durations[index]
         spans.append(Span(task.id, task.lane, task.kind.value, task.op, task.chain, queued, start, end, args))
     return tuple(spans)
-
-

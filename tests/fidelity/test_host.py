@@ -117,7 +117,7 @@ def test_a_quick_calibration_describes_this_machine(hardware: Hardware) -> None:
     assert list(hardware.processors) == ["gpu", "cpu"]
     assert hardware.fingerprint
     assert all(processor.bandwidth > 1e8 for processor in hardware.processors.values())
-    assert hardware.sharing.pre_sync > 0 and hardware.sharing.post_sync > 0
+    assert hardware.sharing.pre_sync >= 0 and hardware.sharing.post_sync >= 0  # a wait within the launch latency is 0
     measured = [entry for entry in hardware.calibration if entry.source == "measured"]
     assert any(entry.shapes for entry in measured) and any("noise" in entry.residual for entry in measured)
 

@@ -26,7 +26,9 @@ def machines(draw: st.DrawFn):
     sharing = draw(st.sampled_from(["unified", "mapped", "copied"]))
     home = draw(st.sampled_from([None, "gpu"])) if sharing == "mapped" else None
     image = sharing == "mapped" and draw(st.booleans())
-    return hardware(sharing, home, image, output_channel=draw(st.sampled_from([1, 2])), height=draw(st.sampled_from([1, 2])))
+    return hardware(
+        sharing, home, image, output_channel=draw(st.sampled_from([1, 2])), height=draw(st.sampled_from([1, 2]))
+    )
 
 
 @st.composite
@@ -131,10 +133,14 @@ def test_latency_sums_what_lowering_makes(data: st.DataObject) -> None:
     cost.data_types = {name: use.data_type for name, use in plan.processors.items()}
     latency = plan_latency(graph, plan, cost)
     tasks = lower(graph, plan).tasks
-    kernels = sum(cost.kernel(graph.by_name[t.op], t.writes[0].region, t.lane).ns for t in tasks if t.kind is TaskKind.KERNEL)
+    kernels = sum(
+        cost.kernel(graph.by_name[t.op], t.writes[0].region, t.lane).ns for t in tasks if t.kind is TaskKind.KERNEL
+    )
     assert sum(sum(c.kernels.values()) for c in latency.chains) == pytest.approx(kernels)
     moved = sum(
-        cost.transform_ns(t.lane, t.nbytes) if t.kind is TaskKind.TRANSFORM else cost.copy_ns(t.source, t.lane, t.nbytes)
+        cost.transform_ns(t.lane, t.nbytes)
+        if t.kind is TaskKind.TRANSFORM
+        else cost.copy_ns(t.source, t.lane, t.nbytes)
         for t in tasks
         if t.kind in (TaskKind.TRANSFORM, TaskKind.COPY)
     )
@@ -155,7 +161,9 @@ def test_dimensions_are_respected(data: st.DataObject) -> None:
 
 
 @given(st.floats(1, 1e6), st.floats(1, 1e6), st.floats(1, 2), st.floats(1, 2))
-def test_working_together_takes_as_long_as_the_slower_and_less_than_in_turn(a: float, b: float, ca: float, cb: float) -> None:
+def test_working_together_takes_as_long_as_the_slower_and_less_than_in_turn(
+    a: float, b: float, ca: float, cb: float
+) -> None:
     machine = hardware()
     machine.processors["gpu"].contention, machine.processors["cpu"].contention = ca, cb
     together = Concurrency(_cost(machine), ("gpu", "cpu")).pair(a, b, 0.0)

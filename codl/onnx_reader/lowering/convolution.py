@@ -98,9 +98,7 @@ def _image(network: Network, node: OnnxNode) -> bool:
     return network.is_variable(node.input(0)) and len(network.shape(node.input(0))) == 4
 
 
-def _weights(
-    network: Network, node: OnnxNode
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+def _weights(network: Network, node: OnnxNode) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
     """Kernel, stride and dilation; None unless input and weights are those of a two-dimensional float convolution."""
     weight, bias = network.constant(node.input(1)), network.constant(node.input(2))
     if not _image(network, node) or weight is None or weight.dtype != np.float32 or weight.ndim != 4:

@@ -37,7 +37,7 @@ def pad(network: Network, node: OnnxNode) -> list[Operator] | None:
         given = network.constant(node.input(1))
         if given is None:
             return None
-        amounts = tuple(int(amount) for amount in given)
+        amounts = tuple(int(amount) for amount in given.reshape(-1))
     if node.input(2):
         fill = network.constant(node.input(2))
         if fill is None:
@@ -48,7 +48,7 @@ def pad(network: Network, node: OnnxNode) -> list[Operator] | None:
         chosen = network.constant(node.input(3))
         if chosen is None:
             return None
-        axes = [int(axis) % rank for axis in chosen]
+        axes = [int(axis) % rank for axis in chosen.reshape(-1)]
     begin, end = [0] * rank, [0] * rank
     for index, axis in enumerate(axes):
         begin[axis], end[axis] = amounts[index], amounts[index + len(axes)]
@@ -85,7 +85,7 @@ def _scales(network: Network, node: OnnxNode) -> tuple[float, ...] | None:
         array = network.constant(node.input(index))
         if array is None:
             return None
-        given = tuple(float(scale) for scale in array)
+        given = tuple(float(scale) for scale in array.reshape(-1))
     if not given:
         return tuple(float(np.float32(b) / np.float32(a)) for a, b in zip(shape, out, strict=True))
     scales = [1.0] * len(shape)
@@ -147,7 +147,7 @@ def slice_(network: Network, node: OnnxNode) -> list[Operator] | None:
         array = network.constant(node.input(index))
         if node.input(index) and array is None:
             return None
-        settings.append(node.ints(name) if array is None else tuple(int(value) for value in array))
+        settings.append(node.ints(name) if array is None else tuple(int(value) for value in array.reshape(-1)))
     begins, axes, strides = settings
     axes = axes or tuple(range(len(begins)))
     strides = strides or (1,) * len(begins)
@@ -182,16 +182,14 @@ def split(network: Network, node: OnnxNode) -> list[Operator] | None:
 def _split_sizes(network: Network, node: OnnxNode, extent: int) -> tuple[int, ...] | None:
     if node.input(1):
         given = network.constant(node.input(1))
-        return None if given is None else tuple(int(size) for size in given)
+        return None if given is None else tuple(int(size) for size in given.reshape(-1))
     if node.ints("split"):
         return node.ints("split")
     part = -(-extent // len(node.proto.output))  # equal parts; from operator set 18 on, the last may be smaller
     return tuple(min(part, extent - index * part) for index in range(len(node.proto.output)))
 
 
-def _slice(
-    network: Network, name: str, value: str, out: str, starts: list[int], steps: list[int]
-) -> Operator:
+def _slice(network: Network, name: str, value: str, out: str, starts: list[int], steps: list[int]) -> Operator:
     if network.shape(value) == network.shape(out):
         return Operator(name, "reshape", [value], [out])
     return Operator(name, "slice", [value], [out], {"starts": tuple(starts), "steps": tuple(steps)})
