@@ -149,7 +149,17 @@ __kernel void simd_width(__global int *width) {
 """
 
 
-@cache
+_simd_widths: dict[tuple[str, str, str], int] = {}
+
+
+def _simd_width(device: cl.Device) -> int:
+    """As `_compiled_simd_width`, asked once for all parts of a device."""
+    key = (device.platform.version, device.name, device.driver_version)
+    if key not in _simd_widths:
+        _simd_widths[key] = _compiled_simd_width(device)
+    return _simd_widths[key]
+
+
 def _compiled_simd_width(device: cl.Device) -> int:
     """Floats in a register of the instruction set that a CPU device's compiler emits; 0 if it does not say.
 
@@ -179,7 +189,7 @@ def traits(device: cl.Device) -> DeviceTraits:
         compute_units=device.max_compute_units,
         max_work_group_size=device.max_work_group_size,
         local_memory_bytes=device.local_mem_size,
-        simd_width=(_compiled_simd_width(device) if cpu else 0) or max(1, device.preferred_vector_width_float),
+        simd_width=(_simd_width(device) if cpu else 0) or max(1, device.preferred_vector_width_float),
     )
 
 
