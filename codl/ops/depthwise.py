@@ -8,7 +8,7 @@ from codl.graph import Graph, Node
 from codl.ops import activation as activations
 from codl.ops.launch import Constant, Input, KernelProgram, KernelRequest, Launch, Output
 from codl.ops.packing import LazyConstants
-from codl.ops.tile import Strided, simd
+from codl.ops.tile import Strided, one_each, simd
 from codl.ops.window import Window, ceil_div, has_bias
 from codl.region import Range
 
@@ -50,11 +50,6 @@ def program(request: KernelRequest) -> KernelProgram:
     size = (ceil_div(h, at_once), 1, n)
     launch = Launch("cl/depthwise.cl", "depthwise", defines, (*arguments, at_once, *params), size)
     return KernelProgram((launch,), constants)
-
-
-def one_each(work_items: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Global and local size for at least so many work-items on a GPU device."""
-    return (ceil_div(work_items, 128) * 128, 1, 1), (128, 1, 1)
 
 
 def rows_per_item(rows: int, products: int) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from codl.graph import Graph, Node
-from codl.ops.depthwise import one_each, rows_per_item
+from codl.ops.depthwise import rows_per_item
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Launch, Output
 from codl.ops.spec import Dimension, OpSpec, Work
-from codl.ops.tile import Strided, simd
+from codl.ops.tile import Strided, one_each, simd
 from codl.ops.window import FLOAT, Window, ceil_div, empty_input
 from codl.region import Region
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from codl.graph import Graph, Node
 from codl.ops import activation as activations
-from codl.ops.depthwise import one_each
 from codl.ops.launch import Constant, DeviceTraits, Input, KernelProgram, KernelRequest, Launch, Output, Scratch
 from codl.ops.packing import LazyConstants, padded
-from codl.ops.tile import Strided, TileProblem, balanced, end_of, joined, register_pixels, simd
+from codl.ops.tile import Strided, TileProblem, balanced, end_of, joined, one_each, register_pixels, simd
 from codl.ops.tile import program as tile_program
 from codl.ops.window import FLOAT, Window, ceil_div, has_bias
 

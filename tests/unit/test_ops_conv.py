@@ -17,7 +17,7 @@ from tests.kernel_runner import run_node
 PARAMS = {"leaky_relu": (0.1,), "clip": (-0.5, 0.7), "hard_sigmoid": (0.3, 0.4)}
 
 
-def check(case: dict[str, Any], cpu: bool = True, out: Region | None = None, simd: int = 0) -> None:
+def check(case: dict[str, Any], cpu: bool = True, out: Region | None = None, simd: int = 0, margin: int = 3) -> None:
     """Every algorithm of a convolution against ONNX Runtime."""
     rng = np.random.default_rng(1)
     graph, node = conv(rng, **case)
@@ -27,7 +27,7 @@ def check(case: dict[str, Any], cpu: bool = True, out: Region | None = None, sim
     out = out or Region.full(expected.shape)
     box = expected[tuple(slice(lo, hi) for lo, hi in out.ranges)]
     for algorithm in REGISTRY[node].algorithms(graph, node):
-        got = run_node(graph, node, {"x": x}, out, algorithm, cpu=cpu, simd=simd)
+        got = run_node(graph, node, {"x": x}, out, algorithm, cpu=cpu, simd=simd, margin=margin)
         allowed = REGISTRY[node].tolerance if "winograd" in algorithm else 1e-5
         assert relative_error(got, box, float(np.abs(expected).max())) < allowed, algorithm
 
@@ -46,6 +46,7 @@ def test_unknown_activation() -> None:
 SHAPES: dict[str, dict[str, Any]] = {
     "first layer": {"shape": (1, 3, 23, 19), "channels": 32, "kernel": (7, 7), "stride": (2, 2), "pads": (3,) * 4},
     "deep": {"shape": (1, 300, 5, 7), "channels": 70, "pads": (0, 1, 2, 0), "stride": (2, 1)},
+    "many pixels": {"shape": (1, 16, 24, 33), "channels": 40},
     "wide": {"shape": (1, 8, 3, 90), "channels": 160},
     "pointwise with stride and padding": {
         "shape": (2, 16, 9, 9), "channels": 24, "kernel": (1, 1), "pads": (1, 0, 0, 2), "stride": (2, 2), "bias": False,
@@ -61,10 +62,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("margin", [0, 3], ids=["packed", "strided"])
 @pytest.mark.parametrize("cpu", [True, False], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_shape(name: str, cpu: bool) -> None:
-    check(SHAPES[name] | {"activation": Activation("relu")}, cpu)
+def test_shape(name: str, cpu: bool, margin: int) -> None:
+    check(SHAPES[name] | {"activation": Activation("relu")}, cpu, margin=margin)
 
 
 @pytest.mark.parametrize("simd", [4, 8, 16])
