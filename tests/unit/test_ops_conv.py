@@ -52,6 +52,9 @@ SHAPES: dict[str, dict[str, Any]] = {
         "shape": (2, 16, 9, 9), "channels": 24, "kernel": (1, 1), "pads": (1, 0, 0, 2), "stride": (2, 2), "bias": False,
     },
     "vector": {"shape": (1, 40, 1, 1), "channels": 50, "kernel": (1, 1), "pads": (0,) * 4},
+    "pointwise, one pixel in padding": {
+        "shape": (1, 4, 1, 1), "channels": 8, "kernel": (1, 1), "pads": (0, 0, 0, 1),
+    },
     "groups": {"shape": (2, 12, 9, 9), "channels": 24, "group": 4, "dilation": (2, 2), "pads": (2,) * 4},
     "more padding than map": {"shape": (1, 4, 2, 2), "channels": 4, "kernel": (3, 3), "pads": (4, 3, 4, 3)},
     "depthwise": {

@@ -80,7 +80,8 @@ class TileProblem:
     @property
     def plain(self) -> bool:
         """A matrix product: pixel (n, y, x) reads the input pixel (n, y, x) and no other."""
-        return (self.kernel, self.step, self.origin) == ((1, 1), (1, 1), (0, 0))
+        inside = self.rows <= self.extent[0] and self.columns <= self.extent[1]
+        return inside and (self.kernel, self.step, self.origin) == ((1, 1), (1, 1), (0, 0))
 
     def geometry(self) -> tuple[Argument, ...]:
         """The arguments that both kernels begin with, after the buffers."""
