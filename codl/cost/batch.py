@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codl.cost.choice import matcher
+from codl.cost.choice import condition_test
 from codl.cost.model import NS, CostModel, predictor
 from codl.graph import Node
 from codl.hardware import Kernel
@@ -19,8 +18,8 @@ from codl.ops.spec import Work
 from codl.region import Range, Region, Regions
 
 _FIELDS = tuple(field.name for field in fields(Work))
-_KNOWN = frozenset(_FIELDS)
 
+Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ranges = NDArray[np.int64]
 """(start, stop) of every axis of every box, (boxes, axes, 2)."""
@@ -28,10 +27,12 @@ Ranges = NDArray[np.int64]
 
 def regions_of(ranges: Ranges) -> Regions:
     """The boxes as one `Regions`; what all of them have in common stays a number."""
-    axes = []
-    for axis in range(ranges.shape[1]):
-        starts, stops = ranges[:, axis, 0], ranges[:, axis, 1]
-        axes.append(tuple(int(v[0]) if (v == v[0]).all() else v for v in (starts, stops)))
+    common = (ranges == ranges[0]).all(axis=0).tolist()
+    first = ranges[0].tolist()
+    axes = [
+        tuple(first[axis][end] if common[axis][end] else ranges[:, axis, end] for end in (0, 1))
+        for axis in range(ranges.shape[1])
+    ]
     return Regions(cast(tuple[Range, ...], tuple(axes)))  # arrays in place of numbers, as `Regions` says
 
 
@@ -94,45 +95,67 @@ class BatchCosts:
             for slot in range(len(alone))
         ]
 
-    def kernels(self, node: Node, ranges: Ranges, processors: tuple[str, ...]) -> Floats:
-        """(ns, bytes over the memory bus, joules) of non-empty boxes, (processors, boxes, 3).
+    def kernels(self, asked: Sequence[tuple[Node, Ranges]], processors: tuple[str, ...]) -> list[Floats]:
+        """(ns, bytes over the memory bus, joules) of non-empty boxes of several operators: each (processors, boxes, 3).
 
         Raises:
             UncalibratedError: a constant is missing.
         """
-        work = self.works(node, ranges)
-        if work is None:
-            regions = [region_at(ranges, index) for index in range(len(ranges))]
-            found = [[self.cost.kernel(node, region, name) for region in regions] for name in processors]
-            return np.array([[(one.ns, one.nbytes, one.joules) for one in row] for row in found])
-        return np.stack([self._kernels(node, ranges, work, name) for name in processors])
+        works = [self.works(node, ranges) for node, ranges in asked]
+        found = [np.empty((len(processors), len(ranges), 3)) for _, ranges in asked]
+        together = [index for index, work in enumerate(works) if work is not None]
+        for row, processor in enumerate(processors):
+            for index in together:
+                found[index][row] = np.inf
+            if together:
+                self._kernels(asked, works, together, processor, [rows[row] for rows in found])
+            for index, (node, ranges) in enumerate(asked):
+                if works[index] is None:
+                    costs = [self.cost.kernel(node, region_at(ranges, i), processor) for i in range(len(ranges))]
+                    found[index][row] = [(one.ns, one.nbytes, one.joules) for one in costs]
+        return found
 
-    def _kernels(self, node: Node, ranges: Ranges, work: Work, processor: str) -> Floats:
+    def _kernels(
+        self, asked: Sequence[tuple[Node, Ranges]], works: Sequence[Work | None], together: Sequence[int],
+        processor: str, found: Sequence[Floats],
+    ) -> None:  # fmt: skip
+        """Fill in the rows of one processor: each kernel once, for the boxes of all operators that it takes."""
         hardware = self.cost.hardware
-        rows = np.full((len(ranges), 3), np.nan)
-        seconds, nbytes = np.full(len(ranges), np.inf), np.zeros(len(ranges))
-        rest = np.ones(len(ranges), dtype=bool)
         fastest = hardware.libraries[hardware.library].choice == "fastest"
-        variants = REGISTRY[node].algorithms(self.cost.graph, node) if fastest else ()
-        for candidate, tests in self._able(processor, work):
-            if fastest and candidate.kernel.algorithm not in variants:
-                continue
-            able = rest.copy() if not fastest else np.ones(len(ranges), dtype=bool)
-            for name, test in tests:
-                able &= test(getattr(work, name))
-            if not able.any():
-                continue
-            here, moved = (np.broadcast_to(v, len(ranges)) for v in candidate.predict(work))
-            better = able & (here < seconds)
-            seconds, nbytes = np.where(better, here, seconds), np.where(better, moved, nbytes)
-            rest &= ~able
-            if not fastest and not rest.any():
-                break
-        for index in np.flatnonzero(rest)[:1]:
-            self.cost.kernel(node, region_at(ranges, int(index)), processor)  # raises: nothing is calibrated for it
-        joules = seconds * hardware.processors[processor].active_power + nbytes * hardware.memory.energy
-        rows[:, 0], rows[:, 1], rows[:, 2] = seconds * NS, nbytes, joules
-        return rows
+        takers: dict[int, tuple[_Candidate, list[tuple[int, Booleans]]]] = {}
+        for index in together:
+            work = works[index]
+            assert work is not None
+            node, ranges = asked[index]
+            rest = np.ones(len(ranges), dtype=bool)
+            variants = REGISTRY[node].algorithms(self.cost.graph, node) if fastest else ()
+            taken = np.zeros(len(ranges), dtype=bool)
+            for candidate, tests in self._able(processor, work):
+                if fastest and candidate.kernel.algorithm not in variants:
+                    continue
+                able = rest.copy()
+                for name, test in tests:
+                    able &= test(getattr(work, name))
+                if able.any():
+                    takers.setdefault(id(candidate), (candidate, []))[1].append((index, able))
+                    taken |= able
+                    if not fastest:
+                        rest &= ~able
+                        if not rest.any():
+                            break
+            for missing in np.flatnonzero(~taken)[:1].tolist():
+                self.cost.kernel(node, region_at(ranges, missing), processor)  # raises: not calibrated for it
+        power, energy = hardware.processors[processor].active_power, hardware.memory.energy
+        for candidate, users in takers.values():
+            counts = [int(able.sum()) for _, able in users]
+            many = _together([(works[index], able) for index, able in users], counts)
+            seconds, nbytes = (np.broadcast_to(v, sum(counts)) for v in candidate.predict(many))
+            rows = np.stack([seconds * NS, nbytes, seconds * power + nbytes * energy], axis=1)
+            for (index, able), block in zip(users, np.split(rows, np.cumsum(counts)[:-1]), strict=True):
+                here = found[index]
+                better = np.flatnonzero(able)
+                better_rows = block[:, 0] < here[better, 0]
+                here[better[better_rows]] = block[better_rows]
 
     def _able(self, processor: str, work: Work) -> list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]:
         """Kernels whose conditions hold as far as they are about numbers, with the tests of arrays that are left."""
@@ -164,20 +187,35 @@ class BatchCosts:
 
 def _tests(kernel: Kernel) -> dict[str, Callable[[Any], Any]]:
     """The conditions of a kernel one by one, for numbers and arrays."""
-    return {
-        name: _for_arrays(name, matcher(kernel.model_copy(update={"when": {name: condition}}), _KNOWN))
-        for name, condition in kernel.when.items()
-    }
+    return {name: _for_arrays(condition_test(condition)) for name, condition in kernel.when.items()}
 
 
-def _for_arrays(name: str, matches: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def test(value: Any) -> Any:
+def _for_arrays(test: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def test_all(value: Any) -> Any:
         if not isinstance(value, np.ndarray):
-            return matches(SimpleNamespace(**{name: value}))
-        unique, inverse = np.unique(value, return_inverse=True)
-        return np.array([bool(matches(SimpleNamespace(**{name: one}))) for one in unique.tolist()])[inverse]
+            return test(value)
+        try:
+            return np.broadcast_to(test(value), value.shape)
+        except ValueError:  # neither a comparison nor anything else that numpy answers element by element
+            return np.array([bool(test(one)) for one in value.tolist()])
 
-    return test
+    return test_all
+
+
+def _together(works: Sequence[tuple[Work | None, Booleans]], counts: Sequence[int]) -> Work:
+    """Chosen boxes of several operators as one `Work` of arrays. The kind, a word, is the first operator's."""
+    fields: dict[str, Any] = {}
+    for name in _FIELDS:
+        values = [getattr(work, name) for work, _ in works]
+        if name == "kind" or (not isinstance(values[0], np.ndarray) and all(v is values[0] for v in values)):
+            fields[name] = values[0]
+            continue
+        arrays = [
+            value[able] if isinstance(value, np.ndarray) else np.full(count, value)
+            for value, (_, able), count in zip(values, works, counts, strict=True)
+        ]
+        fields[name] = np.concatenate(arrays)
+    return Work(**fields)
 
 
 def _as_ranges(region: Region, count: int) -> Ranges:

@@ -40,11 +40,12 @@ def matcher(kernel: Kernel, fields: frozenset[str]) -> Callable[[Any], bool]:
                 f"kernel {kernel.name}",
                 [(f"when.{name}", f"unknown field; known: {', '.join(sorted(fields | DERIVED))}")],
             )
-        tests.append((name, _test(condition)))
+        tests.append((name, condition_test(condition)))
     return lambda work: all(test(getattr(work, name)) for name, test in tests)
 
 
-def _test(condition: int | str | tuple[int | str, ...]) -> Callable[[Any], bool]:
+def condition_test(condition: int | str | tuple[int | str, ...]) -> Callable[[Any], bool]:
+    """A test of one field. A comparison also takes an array and answers element by element."""
     if isinstance(condition, tuple):
         return lambda value: value in condition
     if isinstance(condition, str):

@@ -10,14 +10,14 @@ The costs of all chains come from one walk backwards over the operators, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from codl.ops import Dimension
 from codl.plan.problem import Problem
-from codl.plan.singles import Decision, Isolated, best_placement, decision
-from codl.plan.tables import Columns, Floats
+from codl.plan.singles import Decision, Isolated, best_single, decision
+from codl.plan.tables import Columns
 
 LONGEST = 32
 """Most operators in a chain."""
@@ -31,20 +31,18 @@ def chained(problem: Problem, dimensions: Sequence[Dimension], longest: int = LO
     """
     search = _Search(problem, longest)
     count = len(problem.graph)
-    heads: list[Decision | None] = [None] * count
-    sweeps = [_sweep(problem, dimension, longest) for dimension in dimensions] if len(problem.pair) > 1 else []
-    for head in range(count - 1, -1, -1):
-        heads[head] = search.step(head, [columns for columns in map(next, sweeps) if columns is not None])
+    heads: list[Decision] = []
+    if len(problem.pair) > 1:
+        backwards = zip(range(count - 1, -1, -1), problem.tables.sweep(dimensions, problem.grid, longest), strict=True)
+        heads = [search.step(head, columns) for head, columns in backwards][::-1]
+    else:
+        heads = [search.step(head, None) for head in range(count)]
     decisions: list[Decision] = []
-    while not decisions or decisions[-1].stop + 1 < count:
-        found = heads[decisions[-1].stop + 1 if decisions else 0]
-        assert found is not None
-        decisions.append(found)
+    at = 0
+    while at < count:
+        decisions.append(heads[at])
+        at = heads[at].stop + 1
     return decisions
-
-
-def _sweep(problem: Problem, dimension: Dimension, longest: int) -> Iterator[Columns | None]:
-    return problem.tables.sweep(dimension, lambda index: problem.grid(index, dimension), longest)
 
 
 class _Search:
@@ -60,37 +58,27 @@ class _Search:
         self.lowest, self.highest = np.full(count, np.inf), np.full(count, -np.inf)
         """by stop: smallest and largest ratio of the operators head..stop that would be split alone"""
 
-    def step(self, head: int, sweeps: Sequence[Columns]) -> Decision:
+    def step(self, head: int, columns: Columns | None) -> Decision:
         """The chain from `head` on that gains most, or `head` alone where none gains."""
-        valued = [(columns, self.isolated.values(columns)) for columns in sweeps]
-        single = self._single(head, valued)
+        values = None if columns is None else self.isolated.values(columns)
+        single = best_single(self.isolated, head, columns, values)
         window = slice(head, head + self.longest)
         self.alone[window] += single.value
         if single.dimension is not None:
             self.lowest[window] = np.minimum(self.lowest[window], single.ratio)
             self.highest[window] = np.maximum(self.highest[window], single.ratio)
-        best, best_gain = single, 0.0
-        for columns, values in valued:
-            gains = np.where(self._near(columns) & (columns.stop > head), self.alone[columns.stop] - values, -np.inf)
-            column = int(np.argmax(gains))
-            if gains[column] > best_gain:
-                best, best_gain = decision(self.problem, columns, column, float(values[column])), float(gains[column])
-        return best
-
-    def _single(self, head: int, valued: Sequence[tuple[Columns, Floats]]) -> Decision:
-        best = best_placement(self.isolated, head)
-        for columns, values in valued:
-            alone = np.where(columns.stop == head, values, np.inf)
-            column = int(np.argmin(alone))
-            if alone[column] < best.value:
-                best = decision(self.problem, columns, column, float(values[column]))
-        return best
+        if columns is None or values is None:
+            return single
+        allowed = self._near(columns) & (columns.stop > head)
+        gains = np.where(allowed, self.alone[columns.stop] - values, -np.inf)
+        column = int(np.argmax(gains))
+        return decision(self.problem, columns, column, float(values[column])) if gains[column] > 0 else single
 
     def _near(self, columns: Columns) -> np.ndarray:
         """Columns whose ratio is within delta of those that their members would have alone."""
         # Cuts are whole blocks, so a ratio of 0.5 may stand for 0.53: half a step is allowed on top.
         reach = self.problem.delta + self.problem.ratio_step / 2
-        ratios = columns.cut / self.problem.extents[columns.dimension][columns.stop]
+        ratios = columns.cut / self.problem.extents[columns.dimension, columns.stop]
         return np.asarray(
             (ratios >= self.highest[columns.stop] - reach) & (ratios <= self.lowest[columns.stop] + reach)
         )

@@ -70,6 +70,8 @@ class Concurrency:
             nbytes: memory traffic of both.
         """
         a, b = self.contention
+        if a == b == 1:
+            return np.maximum(np.maximum(first, second), nbytes / self.bandwidth)
         slow_first, slow_second = first * a, second * b
         # Both are slowed until the shorter one ends; the rest of the longer one runs undisturbed.
         joint = np.where(

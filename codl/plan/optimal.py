@@ -13,7 +13,7 @@ where there are more and the chain has more than one operator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,14 @@ from codl.ops import Dimension
 from codl.plan.frontier import Frontier, Reading, State
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
-from codl.plan.tables import NOTHING, Columns, Floats, Ids
+from codl.plan.tables import DIMENSIONS, NOTHING, Columns, Floats, Ids
 
 LONGEST = 32
 LABELS = 1024
 KEYS = 3
 PAIRS = 4
 CUTS = 64
-DIMENSIONS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL)
+SPLITS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL)
 
 Key = tuple[tuple[str, State], ...]
 """States of the tensors that are still needed, other than the last one made, by name."""
@@ -136,30 +136,24 @@ class Search:
     # The ways to go on
 
     def _all_steps(self) -> list[_Steps]:
-        sweeps = [self._sweep(dimension) for dimension in DIMENSIONS]
+        coarse = [{d: self._coarse(i, d) for d in self.tables.dimensions(i)} for i in range(self.count)]
+        sweep = self.tables.sweep(SPLITS, lambda index, dimension: None, LONGEST, coarse)
         found: list[_Steps] = []
-        for start in range(self.count - 1, -1, -1):
-            parts = [self._placements(start)]
-            for number, columns in enumerate(map(next, sweeps)):
-                if columns is not None:
-                    parts.append(self._splits(number, columns))
-            found.append(_joined(parts))
+        for start, columns in zip(range(self.count - 1, -1, -1), sweep, strict=True):
+            placements = self._placements(start)
+            found.append(placements if columns is None else _joined([placements, self._splits(columns)]))
         return found[::-1]
 
-    def _sweep(self, dimension: Dimension) -> Iterator[Columns | None]:
-        """All chains along a dimension: one operator at any cut, more at `CUTS` of them and the published ratios."""
-        coarse = []
-        for index in range(self.count):
-            count = len(self.tables.cuts(index, dimension)) if dimension in self.tables.dimensions(index) else 0
-            mask = np.ones(count, dtype=bool)
-            if count > CUTS:
-                mask[:] = False
-                mask[np.linspace(0, count - 1, CUTS).round().astype(np.int64)] = True
-                mask[self.problem.grid(index, dimension)] = True
-            coarse.append(mask)
-        return self.tables.sweep(dimension, longest=LONGEST, coarse=coarse)
+    def _coarse(self, index: int, dimension: Dimension) -> np.ndarray:
+        """The cuts of chains of more than one operator: `CUTS` of all, and those of the other planners."""
+        count = len(self.tables.cuts(index, dimension))
+        mask = np.full(count, count <= CUTS)
+        if count > CUTS:
+            mask[np.linspace(0, count - 1, CUTS).round().astype(np.int64)] = True
+            mask[self.problem.grid(index, dimension)] = True
+        return mask
 
-    def _splits(self, number: int, columns: Columns) -> _Steps:
+    def _splits(self, columns: Columns) -> _Steps:
         value = self.problem.value(self.problem.compute_ns(columns), columns.joules.sum(axis=0))
         value = value + self.frontier.bring_home(columns.part_bytes) + self._finish(columns.stop, columns.part_bytes)
         near = self._near_best(columns, value)
@@ -167,10 +161,8 @@ class Search:
         own = columns.parts.copy()
         if self.frontier.home is not None:
             own[self.frontier.home] = self.full[columns.stop]
-        size = len(columns)
-        return _Steps(
-            columns.stop, columns.cut, np.full(size, -1), np.full(size, number), value, own, dict(columns.needs)
-        )
+        processor = np.full(len(columns), -1)
+        return _Steps(columns.stop, columns.cut, processor, columns.dimension, value, own, dict(columns.needs))
 
     def _near_best(self, columns: Columns, value: Floats) -> np.ndarray:
         """Columns that are not worse than another cut of the same chain by more than sharing can make up for."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from codl.ops import REGISTRY, Dimension
 from codl.plan.evaluate import NS_PER_S, Boxes, Concurrency, PlanLatency, chain_boxes, plan_latency
 from codl.plan.model import Chain, Plan, ProcessorUse, Reference
 from codl.plan.sharing import SharingModel
-from codl.plan.tables import Columns, Floats, Ids, Tables
+from codl.plan.tables import DIMENSIONS, Columns, Floats, Ids, Tables
 from codl.region import Region
 
 OBJECTIVES = ("latency", "energy", "edp")
@@ -118,20 +119,21 @@ class Problem:
         return able
 
     @cached_property
-    def extents(self) -> Mapping[Dimension, Ids]:
-        """Rows or channels of each operator's output by dimension; 1 where it cannot be cut."""
+    def extents(self) -> Ids:
+        """Rows or channels of operators' outputs, (dimensions, operators) in the order of `DIMENSIONS`; 1 where an
+        operator cannot be cut."""
         tables, count = self.tables, range(len(self.graph))
-        return {
-            d: np.array([tables.extent(i, d) if d in tables.dimensions(i) else 1 for i in count]) for d in Dimension
-        }
+        return np.array([[tables.extent(i, d) if d in tables.dimensions(i) else 1 for i in count] for d in DIMENSIONS])
 
     def compute_ns(self, columns: Columns) -> Floats:
         """Kernel time of each column, both processors working at once."""
         found: Floats = self.concurrency.pair(columns.ns[0], columns.ns[1], columns.nbytes.sum(axis=0))
         return found
 
-    def value(self, ns: Floats, joules: Floats) -> Floats:
-        """What is minimised."""
+    def value(self, ns: Any, joules: Any) -> Any:
+        """What is minimised; scalars or arrays."""
+        if not self.weights.energy:
+            return self.weights.latency * ns
         return self.weights.latency * ns + self.weights.energy * joules
 
     def grid(self, index: int, dimension: Dimension) -> Ids:

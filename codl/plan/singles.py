@@ -7,7 +7,7 @@ way out. Synchronisation counts at its planning bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from codl.ops import Dimension
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
 from codl.plan.sharing import SharingModel
-from codl.plan.tables import NOTHING, Columns, Floats, Ids
+from codl.plan.tables import DIMENSIONS, NOTHING, Columns, Floats, Ids
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,26 @@ class Isolated:
             nbytes = columns.part_bytes[self.other]
             ns += fetch.sync + fetch.once.fixed + fetch.value.fixed + fetch.per_byte * nbytes
             joules += fetch.once.joules + fetch.value.joules + fetch.joules_per_byte * nbytes
-        return problem.value(ns + problem.compute_ns(columns), joules + columns.joules.sum(axis=0))
+        found: Floats = problem.value(ns + problem.compute_ns(columns), joules + columns.joules.sum(axis=0))
+        return found
 
     def placed(self, index: int, processor: int) -> float:
         """Value of a whole operator on one processor."""
-        problem = self.problem
-        ns, _, joules = problem.tables.whole(index, processor)
+        problem, tensors = self.problem, self.problem.graph.tensors
+        ns, _, joules = problem.tables.whole(index, processor).tolist()
         if processor != problem.rest:
-            for values, into in (
-                (problem.tables.inputs[index], processor),
-                ([problem.graph.nodes[index].output], problem.rest),
-            ):
-                boxes = {value: np.array([problem.tables.boxes(value).full()]) for value in values}
-                more_ns, more_joules = self._fetch(boxes, into, 1)
-                ns, joules = ns + more_ns[0], joules + more_joules[0]
+            made = problem.graph.nodes[index].output
+            for values, into in ((problem.tables.inputs[index], processor), ((made,), problem.rest)):
+                fetch = self.model.fetch(problem.pair[1 - into], problem.pair[into])
+                sizes = [tensors[value].nbytes for value in set(values) if not self._everywhere(value)]
+                if sizes:
+                    ns += fetch.once.fixed + fetch.sync + len(sizes) * fetch.value.fixed + fetch.per_byte * sum(sizes)
+                    joules += fetch.once.joules + len(sizes) * fetch.value.joules + fetch.joules_per_byte * sum(sizes)
         return float(problem.value(ns, joules))
+
+    def _everywhere(self, value: str) -> bool:
+        """Whether every processor can read a tensor without waiting: a graph input on one memory."""
+        return self.model.sharing == "unified" and value in self.problem.graph.inputs
 
     def _fetch(self, needs: Mapping[str, Ids], into: int, size: int) -> tuple[Floats, Floats]:
         """(ns, joules) for a processor to take over boxes that the other one of the pair holds."""
@@ -85,7 +90,7 @@ class Isolated:
         fetch = self.model.fetch(problem.pair[1 - into], problem.pair[into])
         anything = np.zeros(size, dtype=bool)
         for value, ids in needs.items():
-            if self.model.sharing == "unified" and value in problem.graph.inputs:
+            if self._everywhere(value):
                 continue
             some = ids != NOTHING
             anything |= some
@@ -107,34 +112,33 @@ def best_placement(isolated: Isolated, index: int) -> Decision:
 
 def decision(problem: Problem, columns: Columns, column: int, value: float) -> Decision:
     """The decision for one column."""
-    stop, cut = int(columns.stop[column]), int(columns.cut[column])
-    ratio = cut / problem.tables.extent(stop, columns.dimension)
-    return Decision(columns.start, stop, value, None, columns.dimension, cut, ratio)
+    stop, cut, dimension = int(columns.stop[column]), int(columns.cut[column]), DIMENSIONS[columns.dimension[column]]
+    return Decision(columns.start, stop, value, None, dimension, cut, cut / problem.tables.extent(stop, dimension))
 
 
-def singles(
-    problem: Problem, dimensions: Sequence[Dimension], chosen: Callable[[int, Dimension], Ids] | None = None
-) -> list[Decision]:
-    """For each operator the best of some ratios along some dimensions; a placement if that is not worse.
+def singles(problem: Problem, dimensions: Sequence[Dimension]) -> list[Decision]:
+    """For each operator the best of the ratios 0, step, ..., 1 along some dimensions; a placement if it is as good."""
+    isolated = Isolated(problem)
+    count = len(problem.graph)
+    if len(problem.pair) < 2:
+        return [best_placement(isolated, index) for index in range(count)]
+    backwards = zip(range(count - 1, -1, -1), problem.tables.sweep(dimensions, problem.grid), strict=True)
+    return [best_single(isolated, index, columns) for index, columns in backwards][::-1]
+
+
+def best_single(isolated: Isolated, index: int, columns: Columns | None, values: Floats | None = None) -> Decision:
+    """The best of an operator's placements and of the columns that hold it alone.
 
     Args:
-        chosen: by operator and dimension, the cuts to try; the ratios step, 2 step, ... if not given.
+        values: of the columns, where they are known.
     """
-    isolated = Isolated(problem)
-    found = []
-    for index in range(len(problem.graph)):
-        best = best_placement(isolated, index)
-        for dimension in dimensions if len(problem.pair) > 1 else ():
-            columns = (
-                problem.tables.ending(index, dimension, (chosen or problem.grid)(index, dimension))
-                if dimension in (problem.tables.dimensions(index))
-                else None
-            )
-            columns = columns and problem.tables.extended(columns, index)
-            if columns:
-                values = isolated.values(columns)
-                column = int(np.argmin(values))
-                if values[column] < best.value:
-                    best = decision(problem, columns, column, float(values[column]))
-        found.append(best)
-    return found
+    best = best_placement(isolated, index)
+    if columns is None:
+        return best
+    if values is None:
+        values = isolated.values(columns)
+    alone = np.where(columns.stop == index, values, np.inf)
+    column = int(np.argmin(alone))
+    if alone[column] < best.value:
+        return decision(isolated.problem, columns, column, float(values[column]))
+    return best

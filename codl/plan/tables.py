@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 NOTHING = -1
 """The number of the empty box, of every tensor."""
 _UNKNOWN = -2
+DIMENSIONS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL, Dimension.WIDTH)
+"""Dimensions by the index that tables hold."""
 
 
 class Boxes:
@@ -64,22 +66,21 @@ class Boxes:
 
     def _add(self, keys: Sequence[bytes], rows: Ids) -> None:
         """Number boxes that turned up; some may be the same."""
-        firsts = {key: index for index, key in reversed(list(enumerate(keys)))}
-        chosen = np.array(sorted(firsts.values()), dtype=np.int64)
-        rows = rows[chosen]
         empty = (rows[:, :, 1] <= rows[:, :, 0]).any(axis=1)
-        kept = rows[~empty]
-        while self.count + len(kept) > len(self._ranges):
+        if empty.any():
+            self._ids.update((keys[index], NOTHING) for index in np.flatnonzero(empty).tolist())
+            rows, keys = rows[~empty], [keys[index] for index in np.flatnonzero(~empty).tolist()]
+        firsts = {key: index for index, key in enumerate(keys)}
+        if len(firsts) < len(keys):
+            rows = rows[list(firsts.values())]
+        while self.count + len(rows) > len(self._ranges):
             self._ranges = np.concatenate([self._ranges, np.zeros_like(self._ranges)])
             self._sizes = np.concatenate([self._sizes, np.zeros(len(self._sizes) - 1)])
-        new = slice(self.count, self.count + len(kept))
-        self._ranges[new] = kept
-        self._sizes[new] = np.prod(kept[:, :, 1] - kept[:, :, 0], axis=1, dtype=np.float64)
-        number = self.count
-        for index, nothing in zip(chosen, np.atleast_1d(empty), strict=True):
-            self._ids[keys[int(index)]] = NOTHING if nothing else number
-            number += int(not nothing)
-        self.count = number
+        new = slice(self.count, self.count + len(rows))
+        self._ranges[new] = rows
+        self._sizes[new] = np.prod(rows[:, :, 1] - rows[:, :, 0], axis=1, dtype=np.float64)
+        self._ids.update(zip(firsts, range(self.count, self.count + len(rows)), strict=True))
+        self.count += len(rows)
 
     def full(self) -> int:
         """The number of the whole tensor."""
@@ -148,7 +149,7 @@ class _Operator:
         out.full()
         for axis, step in self.likely:
             out.cuts(axis, step)
-        self._asked: set[str] = set()
+        self._costed = self._read = 0
         self._costs = np.zeros((len(processors), 1, 3))
         self._reads: Ids = np.full((len(self.inputs), 1), NOTHING, dtype=np.int64)
 
@@ -161,35 +162,42 @@ class _Operator:
         Returns:
             (processors, boxes, 3)
         """
+        self._grow()
+        if self._costed < self.out.count and (unknown := np.isnan(self._costs[0, :, 0][ids])).any():
+            self.learn(np.unique(ids[unknown]))
+        rows: Floats = self._costs[np.arange(len(ids))[:, None], ids]
+        return rows
+
+    def _grow(self) -> None:
         size = self._costs.shape[1]
         if size <= self.out.count:  # one column more than boxes: the last is the empty box's
             grown = np.full((len(self.processors), 2 * self.out.count + 8, 3), np.nan)
             grown[:, : size - 1] = self._costs[:, :-1]
             grown[:, -1] = 0.0
             self._costs = grown
-        unknown = np.isnan(self._costs[0, :, 0][ids])
-        if unknown.any():
-            fresh = np.unique(np.concatenate([ids[unknown], self._likely("costs")]))
-            self._costs[:, fresh] = self.batch.kernels(self.node, self.out.ranges[fresh], self.processors)
-        rows: Floats = self._costs[np.arange(len(ids))[:, None], ids]
-        return rows
+
+    def learn(self, ids: Ids, costs: Floats | None = None) -> None:
+        """Ask for the costs of boxes, or be told them."""
+        self._grow()
+        if costs is None:
+            (costs,) = self.batch.kernels([(self.node, self.out.ranges[ids])], self.processors)
+        self._costed += len(ids)
+        self._costs[:, ids] = costs
+
+    @property
+    def known(self) -> bool:
+        """Whether any costs are known, those of the whole operator among them."""
+        return self._costed > 0
 
     def whole(self, processor: int) -> Floats:
-        """(ns, bytes, joules) of the whole operator; only once costs were asked for."""
+        """(ns, bytes, joules) of the whole operator; only once costs are known."""
         row: Floats = self._costs[processor, self.out.full()]
         return row
 
-    def asked(self, question: str) -> bool:
-        """Whether "costs" or "reads" were asked of it before."""
-        return question in self._asked
-
-    def _likely(self, question: str) -> Ids:
-        """Boxes that will be asked about soon, the first time that a question is asked: everything in one batch."""
-        if question in self._asked:
-            return np.zeros(0, dtype=np.int64)
-        self._asked.add(question)
+    def likely_boxes(self) -> Ids:
+        """Boxes that will be asked about: the whole, and everything before or behind a cut."""
         found = [ids for axis, step in self.likely for ids in self.out.cuts(axis, step)[1:]]
-        return np.concatenate([np.array([self.out.full()]), *found])
+        return np.unique(np.concatenate([np.array([self.out.full()]), *found]))
 
     def reads(self, ids: Ids) -> Ids:
         """The box of each variable input that computing each box reads, (inputs, *ids.shape)."""
@@ -201,9 +209,11 @@ class _Operator:
             self._reads = grown
         if not self.inputs:
             return self._reads[:, ids]
-        unknown = self._reads[0][ids] == _UNKNOWN
-        if unknown.any():
-            fresh = np.unique(np.concatenate([ids[unknown], self._likely("reads")]))
+        if self._read < self.out.count and (unknown := self._reads[0][ids] == _UNKNOWN).any():
+            fresh = np.unique(ids[unknown])
+            if not self._read:
+                fresh = np.union1d(fresh, self.likely_boxes())
+            self._read += len(fresh)
             for slot, ranges in enumerate(self.batch.reads(self.node, self.out.ranges[fresh])):
                 self._reads[slot, fresh] = self.inputs[slot].ids(ranges)
         return self._reads[:, ids]
@@ -211,11 +221,12 @@ class _Operator:
 
 @dataclass(frozen=True)
 class Columns:
-    """Chains that begin with operator `start` and are cut in two along `dimension`: one column a chain and cut.
+    """Chains that begin with operator `start` and are cut in two: one column a chain, dimension and cut.
 
-    Rows of two-row arrays are the two processors. Columns of one chain lie side by side, shorter chains first.
+    Rows of two-row arrays are the two processors. Shorter chains come first.
 
     Args:
+        dimension: what the chain is cut along, as an index into `DIMENSIONS`.
         stop: position of the last operator.
         cut: rows or channels of the last operator's output that the first processor computes.
         ns, nbytes, joules: of all kernels of a processor, halo included, (2, columns).
@@ -225,7 +236,7 @@ class Columns:
     """
 
     start: int
-    dimension: Dimension
+    dimension: Ids
     stop: Ids
     cut: Ids
     ns: Floats
@@ -238,8 +249,8 @@ class Columns:
     def at(self, chosen: Ids | NDArray[np.bool_]) -> Columns:
         """Some of the columns."""
         return Columns(
-            self.start, self.dimension, self.stop[chosen], self.cut[chosen], self.ns[:, chosen], self.nbytes[:, chosen],
-            self.joules[:, chosen], self.parts[:, chosen], self.part_bytes[:, chosen],
+            self.start, self.dimension[chosen], self.stop[chosen], self.cut[chosen], self.ns[:, chosen],
+            self.nbytes[:, chosen], self.joules[:, chosen], self.parts[:, chosen], self.part_bytes[:, chosen],
             {value: ids[:, chosen] for value, ids in self.needs.items()},
         )  # fmt: skip
 
@@ -268,6 +279,8 @@ class Tables:
         # where the last one is cut.
         likely = {Dimension.HEIGHT: 1, Dimension.OUTPUT_CHANNEL: self.alignment.get(Dimension.OUTPUT_CHANNEL, 1)}
         alike: dict[object, _Operator] = {}
+        self._batch = batch
+        self._learnt = False
         self._operators: list[_Operator] = []
         self._wholes: dict[tuple[_Operator, int], Floats] = {}
         self.inputs: list[tuple[str, ...]] = []
@@ -281,6 +294,17 @@ class Tables:
             self._operators.append(alike[key])
         position = graph.position
         self.last_use = [self._last_use(index, node, position) for index, node in enumerate(graph.nodes)]
+
+    def _learn(self) -> None:
+        """Learn the costs of the likely boxes of all operators that can be cut, when the first one is asked for."""
+        if self._learnt:
+            return
+        self._learnt = True
+        able = list(dict.fromkeys(operator for operator in self._operators if operator.likely))
+        ids = [operator.likely_boxes() for operator in able]
+        asked = [(operator.node, operator.out.ranges[boxes]) for operator, boxes in zip(able, ids, strict=True)]
+        for operator, boxes, costs in zip(able, ids, self._batch.kernels(asked, self.processors), strict=True):
+            operator.learn(boxes, costs)
 
     def _likeness(self, node: Node) -> object:
         """Equal for operators that cost and read the same."""
@@ -325,7 +349,7 @@ class Tables:
         Only this processor is asked: another may not be able to run it.
         """
         operator = self._operators[index]
-        if operator.asked("costs"):
+        if operator.known:
             return operator.whole(processor)
         key = (operator, processor)
         if key not in self._wholes:
@@ -362,9 +386,10 @@ class Tables:
             return None
         value = self.graph.nodes[stop].output
         zeros = np.zeros((2, len(cuts)))
-        part_bytes = np.stack([operator.out.sizes(row) for row in parts]) * self.itemsize(value)
-        stops = np.full(len(cuts), stop, dtype=np.int64)
-        return Columns(stop, dimension, stops, cuts, zeros, zeros, zeros, parts, part_bytes, {value: parts})
+        part_bytes = operator.out.sizes(parts) * self.itemsize(value)
+        kinds = np.full(len(cuts), DIMENSIONS.index(dimension))
+        stops = np.full(len(cuts), stop)
+        return Columns(stop, kinds, stops, cuts, zeros, zeros, zeros, parts, part_bytes, {value: parts})
 
     def extended(self, columns: Columns, start: int) -> Columns | None:
         """Chains that reach back to `start` by one operator more (or compute their first one): those that are legal.
@@ -374,10 +399,12 @@ class Tables:
         """
         operator = self._operators[start]
         value = self.graph.nodes[start].output
-        if columns.dimension not in operator.dimensions or value not in columns.needs:
+        if value not in columns.needs:
             return None
         own = columns.needs[value]
         legal = ((self.last_use[start] <= columns.stop) | (columns.stop == start)) & (own != NOTHING).any(axis=0)
+        if len(operator.dimensions) < len(DIMENSIONS):
+            legal &= np.array([dimension in operator.dimensions for dimension in DIMENSIONS])[columns.dimension]
         if not legal.all():
             if not legal.any():
                 return None
@@ -389,8 +416,9 @@ class Tables:
         for read, ids in zip(self.inputs[start], operator.reads(own), strict=True):
             if read in needs:
                 boxes = self.boxes(read)
-                ids = np.stack([boxes.hull(a, b) for a, b in zip(needs[read], ids, strict=True)])
+                ids = boxes.hull(needs[read], ids)
             needs[read] = ids
+        self._learn()
         costs = operator.costs(own)
         return Columns(
             start, columns.dimension, columns.stop, columns.cut, columns.ns + costs[:, :, 0],
@@ -398,48 +426,53 @@ class Tables:
         )  # fmt: skip
 
     def sweep(
-        self, dimension: Dimension, chosen: Callable[[int], Ids] | None = None, longest: int = 1,
-        coarse: Sequence[NDArray[np.bool_]] | None = None,
+        self, dimensions: Sequence[Dimension], chosen: Callable[[int, Dimension], Ids | None], longest: int = 1,
+        coarse: Sequence[Mapping[Dimension, NDArray[np.bool_]]] | None = None,
     ) -> Iterator[Columns | None]:  # fmt: skip
         """All legal chains of up to `longest` operators, by their first operator, from the last one to the first.
 
         One walk backwards serves all of them: at each operator, every chain that reaches it is extended at once.
 
         Args:
-            chosen: by operator, the indices into `cuts` that chains ending there are cut at; all if not given.
-            coarse: by operator, which of these are also used for chains of more than one operator; all if not given.
+            chosen: by operator, the indices into `cuts` that chains ending there are cut at; None for all.
+            coarse: by operator, which of all cuts are also used for chains of more than one operator.
         """
         active: Columns | None = None
-        step = self.alignment.get(dimension, 1)
         for start in range(len(self.graph.nodes) - 1, -1, -1):
-            fresh = self.ending(start, dimension, chosen(start) if chosen else None)
             if active is not None:
                 near = active.stop < start + longest
                 if coarse is not None:
-                    ended = np.flatnonzero(active.stop == start + 1)
-                    if len(ended):
-                        near[ended] &= coarse[start + 1][active.cut[ended] // step - 1]
+                    self._thin(active, coarse[start + 1], near)
                 active = active if near.all() else active.at(near)
-            active = self._merged(fresh, active)
-            active = self.extended(active, start) if active is not None else None
+            fresh = [self.ending(start, dimension, chosen(start, dimension)) for dimension in dimensions]
+            merged = self._merged([columns for columns in (*fresh, active) if columns is not None and len(columns)])
+            active = self.extended(merged, start) if merged is not None else None
             yield active
 
-    def _merged(self, fresh: Columns | None, active: Columns | None) -> Columns | None:
-        """New columns before those that go on; a tensor that a column does not read is read as `NOTHING`."""
-        if fresh is None or active is None or not len(active):
-            return fresh if active is None or not len(active) else active
-        nothing = [np.full((2, len(c)), NOTHING, dtype=np.int64) for c in (fresh, active)]
-        needs = {
-            value: np.concatenate(
-                [c.needs.get(value, none) for c, none in zip((fresh, active), nothing, strict=True)], axis=1
-            )
-            for value in {**fresh.needs, **active.needs}
-        }
+    def _thin(self, columns: Columns, coarse: Mapping[Dimension, NDArray[np.bool_]], near: NDArray[np.bool_]) -> None:
+        """Of chains of one operator, keep the coarse cuts."""
+        alone = columns.stop == columns.start
+        for kind, dimension in enumerate(DIMENSIONS):
+            ended = np.flatnonzero(alone & (columns.dimension == kind))
+            if len(ended):
+                near[ended] &= coarse[dimension][columns.cut[ended] // self.alignment.get(dimension, 1) - 1]
 
-        def both(field: str, axis: int) -> Any:
-            return np.concatenate([getattr(fresh, field), getattr(active, field)], axis=axis)
+    def _merged(self, parts: Sequence[Columns]) -> Columns | None:
+        """Columns side by side; a tensor that a column does not read is read as `NOTHING`."""
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        needs = {}
+        for value in {value: None for part in parts for value in part.needs}:
+            rows = [
+                part.needs[value] if value in part.needs else np.full((2, len(part)), NOTHING, dtype=np.int64)
+                for part in parts
+            ]
+            needs[value] = np.concatenate(rows, axis=1)
+
+        def joined(field: str) -> Any:
+            return np.concatenate([getattr(part, field) for part in parts], axis=-1)
 
         return Columns(
-            fresh.start, fresh.dimension, both("stop", 0), both("cut", 0), both("ns", 1), both("nbytes", 1),
-            both("joules", 1), both("parts", 1), both("part_bytes", 1), needs,
+            parts[0].start, joined("dimension"), joined("stop"), joined("cut"), joined("ns"), joined("nbytes"),
+            joined("joules"), joined("parts"), joined("part_bytes"), needs,
         )  # fmt: skip
