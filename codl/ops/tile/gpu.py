@@ -21,10 +21,9 @@ def gpu_program(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
     """One launch; two where the sums are so long and so few that they are computed in parts."""
     if problem.pixels <= GEMV_PIXELS and problem.plain:
         return _gemv(problem)
-    pm, pn = tile_shape(problem, device.compute_units)
+    pm, pn, parts, k_part = tiling(problem, device)
     m, n = 16 * pm, 16 * pn
     weights, bias, constants = packed(problem, n, max(1, problem.k))
-    parts, k_part = parts_of_sum(problem, ceil_div(problem.pixels, m) * ceil_div(problem.channels, n), device)
     r, w = problem.read, problem.write
     read_vectors = r.c == 1 and not any(v % 4 for v in (problem.depth, r.offset, r.n, r.y, r.x, r.group))
     write_vectors = not problem.channels % 4 and (
@@ -57,25 +56,36 @@ def gpu_program(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
     return KernelProgram((main, last), constants, {"parts": parts * outputs * FLOAT})
 
 
-def tile_shape(problem: TileProblem, compute_units: int) -> tuple[int, int]:
-    """Pixels and channels that one work-item computes: the largest that still keeps every compute unit busy.
+SHAPES = ((8, 8, 1.0), (8, 4, 0.85), (4, 4, 0.6))
+"""(pixels, channels) of a work-item's tile, and the share of the peak that it reaches: larger tiles read less local
+memory for each multiplication."""
+# a large GPU's (an H100's), in flop and bytes a second, and seconds: they weigh sums in parts against idle units
+_FLOPS_A_UNIT, _BYTES, _LAUNCH = 0.3e12, 2e12, 4e-6
 
-    Larger tiles read less local memory for each multiplication, but make fewer work-groups.
+
+def tiling(problem: TileProblem, device: DeviceTraits) -> tuple[int, int, int, int]:
+    """(pixels, channels of a work-item's tile; parts of the sums; steps of k in each): the fastest by an estimate.
+
+    A compute unit works at full speed on two work-groups or more. Sums in parts make more work-groups, and cost
+    writing and reading the parts and another launch.
     """
-    shapes = ((8, 8), (8, 4), (4, 4)) if problem.channels > 64 else ((8, 4), (4, 4))
-    for pm, pn in shapes:
-        if ceil_div(problem.pixels, 16 * pm) * ceil_div(problem.channels, 16 * pn) * problem.groups >= compute_units:
-            return pm, pn
-    return shapes[-1]
-
-
-def parts_of_sum(problem: TileProblem, tiles: int, device: DeviceTraits) -> tuple[int, int]:
-    """(parts, steps of k in each): enough for two work-groups a compute unit, of at least 8 rounds each."""
-    wanted = ceil_div(2 * device.compute_units, max(1, tiles * problem.groups))
-    most = problem.k // (8 * STEP)
-    parts = max(1, min(wanted, most, 32)) if 2 * tiles * problem.groups <= device.compute_units * 3 else 1
-    k_part = ceil_div(ceil_div(max(1, problem.k), parts), STEP) * STEP
-    return max(1, ceil_div(problem.k, k_part)), k_part
+    best, chosen = float("inf"), (4, 4, 1, 0)
+    outputs = problem.groups * problem.pixels * problem.channels
+    for pm, pn, share in SHAPES:
+        tiles = ceil_div(problem.pixels, 16 * pm) * ceil_div(problem.channels, 16 * pn) * problem.groups
+        for wanted in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32):
+            k_part = ceil_div(ceil_div(max(1, problem.k), wanted), STEP) * STEP
+            parts = max(1, ceil_div(problem.k, k_part))
+            if wanted > 1 and (parts < wanted or k_part < 8 * STEP):
+                continue
+            waves = ceil_div(tiles * parts, device.compute_units)
+            speed = share * (1.0 if waves > 1 else 0.6) * _FLOPS_A_UNIT
+            seconds = waves * 2 * 256 * pm * pn * k_part / speed
+            if parts > 1:
+                seconds += _LAUNCH + parts * outputs * 2 * FLOAT / _BYTES
+            if seconds < best:
+                best, chosen = seconds, (pm, pn, parts, k_part)
+    return chosen
 
 
 def _gemv(problem: TileProblem) -> KernelProgram:
