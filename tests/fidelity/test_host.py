@@ -148,7 +148,8 @@ def test_a_prediction_is_near_what_is_measured(described: Described, cases: Mapp
     print(case.summary)
     if described.trouble:
         pytest.skip(f"inconclusive: {described.trouble}; {case.summary}")
-    if case.measured.noise > QUIET:
-        pytest.skip(f"inconclusive: the runs spread by {case.measured.noise:.0%} (limit {QUIET:.0%}); {case.summary}")
+    noise = max(other.measured.noise for other in cases.values())  # one disturbed plan: the machine was not quiet
+    if noise > QUIET:
+        pytest.skip(f"inconclusive: the runs spread by {noise:.0%} (limit {QUIET:.0%}); {case.summary}")
     assert abs(case.comparison.scheduling_error) <= SCHEDULING_BOUND, case.summary
     assert abs(case.comparison.error) <= MAKESPAN_BOUND, case.summary
