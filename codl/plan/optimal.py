@@ -94,10 +94,10 @@ class _Labels:
     value: Floats
     own: Ids
     """(2, labels): boxes of the last output that are valid for each processor"""
-    key: list[int]
+    key: Ids
     """number of the frontier without the last output"""
-    back: list[tuple[int, int, int]]
-    """(operator, label, column) of the step that led here"""
+    back: Ids
+    """(3, labels): operator, label and column of the step that led here"""
 
 
 class Search:
@@ -230,15 +230,14 @@ class Search:
 
     def chains(self) -> list[Chain]:
         """The chains of the best plan found."""
-        self.pushes[0].append(_Labels(np.zeros(1), np.full((2, 1), NOTHING), [0], [(-1, -1, -1)]))
+        self.pushes[0].append(_Labels(np.zeros(1), np.full((2, 1), NOTHING), np.zeros(1, int), np.full((3, 1), -1)))
         self.upper[0] = 0.0
         for at in range(self.count + 1):
             labels = self._merged(at)
             self.labels[at] = labels
             if at < self.count:
-                for key in sorted(set(labels.key)):
-                    members = np.array([i for i, k in enumerate(labels.key) if k == key])
-                    self._advance(at, labels, members, key)
+                for key in np.unique(labels.key).tolist():
+                    self._advance(at, labels, np.flatnonzero(labels.key == key), key)
         return self._trace()
 
     def _merged(self, at: int) -> _Labels:
@@ -246,8 +245,8 @@ class Search:
         pushes = self.pushes[at]
         value = np.concatenate([push.value for push in pushes])
         own = np.concatenate([push.own for push in pushes], axis=1)
-        key = np.array([k for push in pushes for k in push.key])
-        back = [b for push in pushes for b in push.back]
+        key = np.concatenate([push.key for push in pushes])
+        back = np.concatenate([push.back for push in pushes], axis=1)
         order = np.argsort(value, kind="stable")
         order = order[value[order] <= value[order[0]] + self.slack[at]]
         rows = np.stack([own[0][order], own[1][order], key[order]], axis=1)
@@ -261,7 +260,7 @@ class Search:
             self.exact = False
             kept = kept[np.isin(key[kept], best_keys[: self.most_keys])]
         self.pushes[at] = []
-        return _Labels(value[kept], own[:, kept], key[kept].tolist(), [back[i] for i in kept.tolist()])
+        return _Labels(value[kept], own[:, kept], key[kept], back[:, kept])
 
     def _advance(self, at: int, labels: _Labels, members: Ids, key: int) -> None:
         """Append every chain that begins with operator `at` to partial plans with one frontier (but for the last
@@ -334,8 +333,9 @@ class Search:
             kept = {v: s for v, s in states.items() if max(self.reads[v]) > stop}
             for group, extra in self._by_extra(steps, chosen):
                 number = self._number({**kept, **extra})
-                back = [(at, b, i) for b, i in zip(best[group].tolist(), index[group].tolist(), strict=True)]
-                self._push(stop + 1, _Labels(value[group], steps.own[:, group], [number] * len(group), back))
+                size = len(group)
+                back = np.stack([np.full(size, at), best[group], index[group]])
+                self._push(stop + 1, _Labels(value[group], steps.own[:, group], np.full(size, number), back))
 
     def _by_extra(self, steps: _Steps, chosen: Ids) -> list[tuple[Ids, dict[str, State]]]:
         """Columns by the states of an operator's further outputs (a fallback's), which lie where it ran."""
@@ -402,8 +402,8 @@ class Search:
         for _, extra in self._by_extra(steps, np.array([column])):
             number = self._number({**after, **extra})
             own = steps.own[:, column : column + 1]
-            back = [(at, label, int(index[column]))]
-            self._push(stop + 1, _Labels(np.array([value]), own, [number], back))
+            back = np.array([[at], [label], [index[column]]])
+            self._push(stop + 1, _Labels(np.array([value]), own, np.array([number]), back))
 
     def _push(self, at: int, labels: _Labels) -> None:
         self.pushes[at].append(labels)
@@ -422,7 +422,7 @@ class Search:
         at, label = self.count, 0  # labels are sorted by value
         self.value = float(self._of(at).value[label])
         while at > 0:
-            at, label, column = self._of(at).back[label]
+            at, label, column = self._of(at).back[:, label].tolist()
             steps = self.steps[at]
             if steps.processor[column] >= 0:
                 chains.append(self.problem.placed(at, int(steps.processor[column])))

@@ -152,7 +152,7 @@ def _mulayer(problem: Problem) -> list[Chain]:
 
 def _optimal(problem: Problem) -> list[Chain]:
     """The best of everything under the cost model."""
-    return optimal_chains(problem, lambda: (_codl(problem), *(_along(*d)(problem) for d in (BOTH, H, OC))))
+    return optimal_chains(problem, lambda: (_codl(problem), _along(*BOTH)(problem)))
 
 
 PLANNERS: dict[str, Planner] = {
