@@ -88,10 +88,11 @@ __kernel void mean(ARGUMENTS)
 __kernel void mean(ARGUMENTS)
 {
     int member = get_global_id(0) % TEAM, index = get_global_id(0) / TEAM;
-    if (index >= n0 * n1 * n2) return; /* with TEAM > 1 none is */
+#if TEAM == 1 /* with a team all members come here: none may leave before a barrier */
+    if (index >= n0 * n1 * n2) return;
+#endif
     int i0 = index % n0, i1 = index / n0 % n1, i2 = index / n0 / n1;
     __global const float *restrict from = a + a_at + i0 * a0 + i1 * a1 + i2 * a2;
-    __local float shared[TEAM];
     float total = 0.0f;
     for (int j1 = 0; j1 < r1; ++j1) {
         for (int first = member; first < r0; first += BLOCK * TEAM) {
@@ -102,14 +103,18 @@ __kernel void mean(ARGUMENTS)
             total += part;
         }
     }
+#if TEAM > 1
+    __local float shared[TEAM];
     shared[member] = total;
     for (int step = TEAM / 2; step > 0; step /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
         if (member < step)
             shared[member] += shared[member + step];
     }
-    if (member == 0)
-        out[out_at + i0 * o0 + i1 * o1 + i2 * o2] = shared[0] * scale;
+    total = shared[0];
+    if (member > 0) return;
+#endif
+    out[out_at + i0 * o0 + i1 * o1 + i2 * o2] = total * scale;
 }
 
 #endif

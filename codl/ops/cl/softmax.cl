@@ -131,14 +131,17 @@ __kernel void softmax(ARGUMENTS)
 __kernel void softmax(ARGUMENTS)
 {
     int member = get_global_id(0) % TEAM, index = get_global_id(0) / TEAM;
-    if (index >= n0 * n1 * n2) return; /* with TEAM > 1 none is */
+#if TEAM == 1 /* with a team all members come here: none may leave before a barrier */
+    if (index >= n0 * n1 * n2) return;
+#endif
     int i0 = index % n0, i1 = index / n0 % n1, i2 = index / n0 / n1;
     out += out_at + i0 * o0 + i1 * o1 + i2 * o2;
     a += a_at + i0 * a0 + i1 * a1 + i2 * a2;
-    __local float shared[TEAM];
     float high = a[0], sum = 0.0f;
     for (int i = member; i < r; i += TEAM)
         high = a[i * ra] > high ? a[i * ra] : high;
+#if TEAM > 1
+    __local float shared[TEAM];
     shared[member] = high;
     for (int step = TEAM / 2; step > 0; step /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -148,8 +151,10 @@ __kernel void softmax(ARGUMENTS)
     barrier(CLK_LOCAL_MEM_FENCE);
     high = shared[0];
     barrier(CLK_LOCAL_MEM_FENCE);
+#endif
     for (int i = member; i < r; i += TEAM)
         sum += exp(a[i * ra] - high);
+#if TEAM > 1
     shared[member] = sum;
     for (int step = TEAM / 2; step > 0; step /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -158,6 +163,7 @@ __kernel void softmax(ARGUMENTS)
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     sum = shared[0];
+#endif
     for (int i = member; i < r; i += TEAM)
         out[i * ro] = exp(a[i * ra] - high) / sum;
 }
