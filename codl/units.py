@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import pint
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
-
 _DEFINITIONS = """
     pico- = 1e-12 = p-
     nano- = 1e-9 = n-
@@ -36,7 +35,7 @@ _DEFINITIONS = """
     bit = byte / 8
     flop = [operation]
 """
-"""Every unit that a file may use. pint's own list knows bits and hertz as plain numbers: 25 GB/s would do for 25 GHz."""
+"""Every unit that a file may use. pint's own list has bits as plain numbers: 25 GB/s would do for 25 GHz."""
 
 
 @cache
