@@ -6,7 +6,6 @@ around an input box, and the whole output buffer, is NaN: a kernel that reads or
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -29,6 +28,7 @@ from codl.ops.launch import (
     View,
     memory_order,
 )
+from codl.real import launcher
 from codl.region import Region
 
 SOURCES = Path(codl.ops.__file__).parent
@@ -36,17 +36,17 @@ GUARD = 64
 """Floats of NaN after a scratch buffer's and every other buffer's end."""
 
 
-def host_simd_width() -> int:
-    """Floats in the widest vector register of this machine's processor."""
-    text = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""  # noqa: PTH110
-    return 16 if "avx512f" in text else 8 if "avx2" in text else 4
-
-
 @cache
 def queue() -> cl.CommandQueue:
     devices = [device for platform in cl.get_platforms() for device in platform.get_devices()]
     device = next(device for device in devices if device.type & cl.device_type.CPU)
     return cl.CommandQueue(cl.Context([device]))
+
+
+@cache
+def simd_width() -> int:
+    """Floats in a register of the instruction set that the device's compiler emits (see `codl.real.launcher`)."""
+    return launcher.traits(queue().device).simd_width
 
 
 def traits(cpu: bool = True, simd: int = 0) -> DeviceTraits:
@@ -57,7 +57,7 @@ def traits(cpu: bool = True, simd: int = 0) -> DeviceTraits:
         compute_units=device.max_compute_units,
         max_work_group_size=min(device.max_work_group_size, 1024),
         local_memory_bytes=48 * 1024,
-        simd_width=(simd or host_simd_width()) if cpu else 1,
+        simd_width=(simd or simd_width()) if cpu else 1,
     )
 
 
@@ -65,7 +65,7 @@ def traits(cpu: bool = True, simd: int = 0) -> DeviceTraits:
 def _kernel(source: str, entry: str, defines: tuple[tuple[str, int | float | str], ...]) -> cl.Kernel:
     options = [f"-D{name}={value}" for name, value in defines] + ["-I", str(SOURCES / "cl")]
     with warnings.catch_warnings():
-        if dict(defines).get("SIMD", 0) != host_simd_width():  # vectors wider than the registers change calls
+        if dict(defines).get("SIMD", 0) != simd_width():  # vectors wider than the registers change calls
             warnings.simplefilter("ignore", cl.CompilerWarning)
         program = cl.Program(queue().context, (SOURCES / source).read_text()).build(options)
     return cl.Kernel(program, entry)
