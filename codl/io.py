@@ -47,6 +47,15 @@ def read_text(path: Path | str) -> str:
         raise FileError(path, f"cannot be read: {error.strerror}") from None
 
 
+def packaged(kind: str) -> dict[str, Path]:
+    """The .yaml files of one kind (`hardware`, `scenarios`, `sweeps`) that codl brings along, by name, sorted: inside
+    the wheel, or beside the package in a checkout."""
+    package = Path(__file__).resolve().parent
+    data = package / "data"
+    folder = (data if data.is_dir() else package.parent) / kind
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
 def read_yaml(path: Path | str) -> Any:
     """A YAML 1.2 file as plain Python values (YAML is a superset of JSON)."""
     try:

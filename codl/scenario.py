@@ -9,11 +9,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from codl.errors import FileError
-from codl.io import read_yaml, validate
+from codl.io import packaged, read_yaml, validate
 
 PlannerName = Literal["cpu", "gpu", "mulayer", "h", "oc", "hybrid", "codl", "optimal", "ideal"]
 DataTypeChoice = Literal["auto", "image", "buffer"]
-_PACKAGE = Path(__file__).resolve().parent
 
 
 class _Strict(BaseModel):
@@ -90,14 +89,9 @@ class Scenario(_Strict):
         return next((table.get(model) for name, table in tables.items() if name == planner), None)
 
 
-def _folders() -> tuple[Path, ...]:
-    """Where packaged files lie: inside the wheel, or beside the package in a checkout."""
-    return tuple(f for f in (_PACKAGE / "data" / "scenarios", _PACKAGE.parent / "scenarios") if f.is_dir())
-
-
 def names() -> list[str]:
     """Names of the packaged scenarios, sorted."""
-    return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+    return list(packaged("scenarios"))
 
 
 def load(name_or_path: str | Path) -> Scenario:
@@ -111,17 +105,13 @@ def load(name_or_path: str | Path) -> Scenario:
     """
     text = str(name_or_path)
     if isinstance(name_or_path, str) and "/" not in text and not text.endswith((".yaml", ".yml")):
-        for folder in _folders():
-            path = folder / f"{text}.yaml"
-            if path.is_file():
-                return read(path)
+        if text in packaged("scenarios"):
+            return read(packaged("scenarios")[text])
         raise FileError(text, f"no such scenario; known: {', '.join(names())}, or the path of a .yaml file")
     path = Path(name_or_path)
     if not path.is_file() and path.parent.name == "scenarios":
         # `scenarios/sd865.yaml` names the packaged one, wherever the command is given.
-        for folder in _folders():
-            if (folder / path.name).is_file():
-                return read(folder / path.name)
+        return read(packaged("scenarios").get(path.stem, path))
     return read(path)
 
 
@@ -134,13 +124,13 @@ def read(path: str | Path) -> Scenario:
     folder = Path(path).parent
     return scenario.model_copy(
         update={
-            "models": tuple(_beside(folder, model) for model in scenario.models),
-            "hardware": _beside(folder, scenario.hardware),
+            "models": tuple(beside(folder, model) for model in scenario.models),
+            "hardware": beside(folder, scenario.hardware),
         }
     )
 
 
-def _beside(folder: Path, name: str) -> str:
+def beside(folder: Path, name: str) -> str:
     """A relative file name as found beside the scenario file; everything else unchanged."""
     is_file_name = name.endswith((".onnx", ".csv", ".yaml", ".yml"))
     found = folder / name

@@ -12,20 +12,14 @@ from ruamel.yaml import YAML
 
 from codl.errors import FileError
 from codl.hardware.schema import Hardware
-from codl.io import read_yaml, validate, write_text
+from codl.io import packaged, read_yaml, validate, write_text
 
 HOST = "host"
-_PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def _folders() -> tuple[Path, ...]:
-    """Where packaged files lie: inside the wheel, or beside the package in a checkout."""
-    return tuple(f for f in (_PACKAGE / "data" / "hardware", _PACKAGE.parent / "hardware") if f.is_dir())
 
 
 def names() -> list[str]:
     """Names of the packaged hardware files, sorted (`host` is not among them: it is made on each machine)."""
-    return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+    return list(packaged("hardware"))
 
 
 def load(name_or_path: str | Path) -> Hardware:
@@ -41,10 +35,8 @@ def load(name_or_path: str | Path) -> Hardware:
     if text == HOST:
         return read(_newest_host())
     if isinstance(name_or_path, str) and "/" not in text and not text.endswith((".yaml", ".yml")):
-        for folder in _folders():
-            path = folder / f"{text}.yaml"
-            if path.is_file():
-                return read(path)
+        if text in packaged("hardware"):
+            return read(packaged("hardware")[text])
         raise FileError(text, f"no such hardware; known: {', '.join([*names(), HOST])}, or the path of a .yaml file")
     return read(name_or_path)
 
