@@ -162,8 +162,8 @@ class Trace:
             origin = self.by_id.get(str(span.args.get("after", "")))
             if span.kind in ("sync", "copy") and origin is not None:
                 flow = {"cat": "sync", "name": "waits for", "id": span.task_id, "pid": pid}
-                yield {**flow, "ph": "s", "tid": tracks[origin.lane], "ts": origin.end_ns / 1e3}
-                yield {**flow, "ph": "f", "bp": "e", "tid": tracks[span.lane], "ts": span.end_ns / 1e3}
+                yield {**flow, "ph": "s", "tid": tracks[origin.lane], "ts": _inside(origin)}
+                yield {**flow, "ph": "f", "bp": "e", "tid": tracks[span.lane], "ts": _inside(span)}
         for name, (unit, points) in self.counters.items():
             for time_ns, value in points:
                 yield {"ph": "C", "pid": pid, "name": name, "ts": time_ns / 1e3, "args": {unit: value}}
@@ -189,6 +189,12 @@ class Trace:
         )
         trace.validate()
         return trace
+
+
+def _inside(span: Span) -> float:
+    """The last moment, in microseconds, at which a span is drawn: an arrow at its very end would start from whatever
+    begins there."""
+    return max(span.start_ns, span.end_ns - 1) / 1e3
 
 
 class _SpanFile(BaseModel):

@@ -10,9 +10,10 @@ import typer
 
 from codl.cli import options
 from codl.cli.console import log, note, out, percent, print_json, share, table
-from codl.cli.running import Scenario_, only_one, scenario_workspace
+from codl.cli.running import Scenario_, only_one, save_report, scenario_workspace
 from codl.compare import Comparison, compare_traces, rank_correlation, regret
 from codl.errors import BoundExceeded, InputError
+from codl.report import Entry
 from codl.runs import IDEAL, Prepared, check_outputs, executor_for, random_inputs, require_agreement, require_executable
 from codl.scenario import load as load_scenario
 from codl.sim import simulate
@@ -40,6 +41,7 @@ def compare(
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
     shape: options.Shapes = None,
+    report: options.ReportFile = None,
     json: options.Json = False,
 ) -> None:
     """Simulate and execute the same plans, check the outputs, and show the differences.
@@ -47,14 +49,20 @@ def compare(
     Example: codl compare host
     """
     bound = options.bound(fail_above) if fail_above else None
+    options.require_folders(report)
     if sim is None and real is None:
         only_one(scenario=scenario)
-        rows, details = _scenario(str(scenario), runs, cpu, gpu, options.shapes(shape))
+        entries = _scenario(str(scenario), runs, cpu, gpu, options.shapes(shape))
     elif scenario is not None or sim is None or real is None:
         raise InputError("give a SCENARIO, or both --sim and --real")
     else:
-        found = compare_traces(Trace.read(sim), Trace.read(real))
-        rows, details = [found.row()], [found]
+        entries = [_traces(Trace.read(sim), Trace.read(real))]
+    rows = [dict(entry.row) for entry in entries]
+    details = [entry.comparison for entry in entries if entry.comparison]
+    if report:
+        hardware = next((entry.run.hardware for entry in entries if entry.run), None)
+        subject = ", ".join(dict.fromkeys(row["model"] for row in rows))
+        save_report(report, f"{subject}: prediction beside measurement", entries, hardware)
     pairs = [(row["simulated_ms"], row["measured_ms"]) for row in rows]
     several = len({row["model"] for row in rows}) == 1 and len(rows) > 1
     document = {
@@ -73,7 +81,7 @@ def compare(
 
 def _scenario(
     name: str, runs: int, cpu: str | None, gpu: str | None, shapes: dict[str, tuple[int, ...]]
-) -> tuple[list[Row], list[Comparison]]:
+) -> list[Entry]:
     from codl.real.devices import choose
 
     chosen = load_scenario(name)
@@ -81,19 +89,23 @@ def _scenario(
         require_executable(model)
     workspace = scenario_workspace(chosen, None, "auto", None, shapes, cpu, gpu)
     devices = choose(cpu, gpu)
-    rows, details = [], []
+    entries = []
     for model in chosen.models:
         for planner in chosen.planners:
             if planner == IDEAL:
                 continue
             with log.status(f"{model}, planner {planner}"):
-                row, found = _one(workspace.prepare(model, planner), devices, runs)
-            rows.append(row)
-            details.append(found)
-    return rows, details
+                entries.append(_one(workspace.prepare(model, planner), devices, runs))
+    return entries
 
 
-def _one(run: Prepared, devices: Any, runs: int) -> tuple[Row, Comparison]:
+def _traces(simulated: Trace, measured: Trace) -> Entry:
+    """Two trace files: all that they know."""
+    found = compare_traces(simulated, measured)
+    return Entry(found.row(), simulated, measured, found)
+
+
+def _one(run: Prepared, devices: Any, runs: int) -> Entry:
     """Predict, measure, check and compare one plan."""
     from codl.real.measure import measure
 
@@ -110,7 +122,8 @@ def _one(run: Prepared, devices: Any, runs: int) -> tuple[Row, Comparison]:
     found = compare_traces(
         simulated.trace, measurement.trace, replay, noise=measurement.noise, model=run.model, planner=run.plan.planner
     )
-    return found.row() | {"max_relative_error": error}, found
+    row = found.row() | {"max_relative_error": error}
+    return Entry(row, simulated.trace, measurement.trace, found, run)
 
 
 def _show(document: Row, details: list[Comparison]) -> None:

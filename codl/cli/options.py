@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from codl.errors import InputError
+from codl.errors import FileError, InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 Shapes = Annotated[
@@ -37,10 +37,20 @@ Overrides = Annotated[
 TraceFile = Annotated[
     Path | None, typer.Option("--trace", metavar="OUT.json", help="Write the timeline; opens in Perfetto.")
 ]
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", metavar="OUT.html", help="Write a page with timelines, costs and reasons.")
+]
 CpuDevice = Annotated[
     str | None, typer.Option("--cpu", metavar="DEVICE", help="Device that plays the CPU (see `codl devices`).")
 ]
 GpuDevice = Annotated[str | None, typer.Option("--gpu", metavar="DEVICE", help="Device that plays the GPU.")]
+
+
+def require_folders(*paths: Path | None) -> None:
+    """Raise `FileError` where an output cannot be put: before the work, not after it."""
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise FileError(path, f"cannot be written: there is no folder {path.parent}")
 
 
 def shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

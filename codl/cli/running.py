@@ -13,8 +13,10 @@ from codl.cli import options
 from codl.cli.console import note, percent, print_json, table
 from codl.cli.host import load_hardware
 from codl.errors import FileError, InputError
+from codl.hardware import Hardware
 from codl.io import atomic_path
 from codl.plan.model import Plan
+from codl.report import Entry, write_report
 from codl.runs import (
     IDEAL,
     Prepared,
@@ -55,6 +57,7 @@ def simulate(
     settings: options.Overrides = None,
     shape: options.Shapes = None,
     trace: options.TraceFile = None,
+    report: options.ReportFile = None,
     json: options.Json = False,
 ) -> None:
     """Predict timeline, latency, energy and memory of plans on a hardware description.
@@ -63,17 +66,24 @@ def simulate(
     Example: codl simulate --model yolov2 --hardware sd855 --planner codl --trace timeline.json
     """
     only_one(scenario=scenario, model=model, plan=plan)
+    options.require_folders(trace, report)
     rows: list[Row] = []
-    last = None
+    entries: list[Entry] = []
+    last = description = None
     for workspace, run, label, published in _selected(
         scenario, model, hardware, planner, plan, data_type, settings, shape
     ):
+        description = workspace.hardware
         if run is None:
             rows.append(with_published(workspace.bound(label), published))
+            entries.append(Entry(rows[-1]))
             continue
         result = run.simulate()
         last = result.trace
         rows.append(simulated_row(run, result, published))
+        entries.append(Entry(rows[-1], simulated=last, run=run))
+    if report:
+        save_report(report, f"{_subject(rows)} simulated on {rows[0]['hardware']}", entries, description)
     if trace:
         if last is None or len(rows) > 1:
             raise InputError(
@@ -95,6 +105,18 @@ def simulate(
         "is busy; split: operators computed by both"
     )
     table(f"simulated on {rows[0]['hardware']}", columns, cells, caption)
+
+
+def _subject(rows: list[Row]) -> str:
+    """What a report is about: the models, or the first of many."""
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    return ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
+
+
+def save_report(path: Path, title: str, entries: list[Entry], hardware: Hardware | None) -> None:
+    """Write a report and say so."""
+    write_report(path, title, entries, hardware)
+    note(f"wrote {path}; open it in a browser")
 
 
 Selection = tuple[Workspace, Prepared | None, str, float | None]
@@ -160,6 +182,7 @@ def execute(
         str | None, typer.Option("--check", metavar="onnxruntime", help="Compare the outputs with ONNX Runtime's.")
     ] = None,
     trace: options.TraceFile = None,
+    report: options.ReportFile = None,
     shape: options.Shapes = None,
     json: options.Json = False,
 ) -> None:
@@ -172,12 +195,17 @@ def execute(
     only_one(scenario=scenario, model=model, plan=plan)
     if check not in (None, "onnxruntime"):
         raise InputError(f"--check {check}: the only reference is onnxruntime")
+    options.require_folders(output_file, trace, report)
     devices = choose(cpu, gpu)
     rows: list[Row] = []
+    entries: list[Entry] = []
     for run in _to_execute(scenario, model, planner, plan, cpu, gpu, options.shapes(shape)):
         if rows and (trace or output_file):
             raise InputError("--trace and --output take one run; choose it with --model and --planner, or --plan")
-        rows.append(_execute(run, devices, input_file, output_file, runs, check, trace))
+        entries.append(_execute(run, devices, input_file, output_file, runs, check, trace))
+        rows.append(dict(entries[-1].row))
+    if report:
+        save_report(report, f"{_subject(rows)} measured on this machine", entries, None)
     if json:
         print_json({"runs": rows})
     else:
@@ -227,7 +255,7 @@ def _execute(
     runs: int,
     check: str | None,
     trace: Path | None,
-) -> Row:
+) -> Entry:
     from codl.real.measure import measure
 
     inputs = read_arrays(input_file) if input_file else random_inputs(run.graph)
@@ -249,7 +277,7 @@ def _execute(
     if trace:
         measurement.trace.write(trace)
         note(f"wrote {trace}; open it in Perfetto")
-    return row
+    return Entry(row, measured=measurement.trace, run=run)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

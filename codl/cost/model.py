@@ -101,6 +101,10 @@ class CostModel:
         """The kernel variant that the hardware's library picks for a region: its rules, or the fastest."""
         return self._select(node, self.work(node, out), processor, "").kernel.algorithm
 
+    def library_kernel(self, node: Node, out: Region, processor: str, algorithm: str = "") -> Kernel:
+        """The kernel of the hardware file that `kernel` costs a region by."""
+        return self._select(node, self.work(node, out), processor, algorithm).kernel
+
     def kernel(self, node: Node, out: Region, processor: str, algorithm: str = "") -> KernelCost:
         """The cost of computing a region of a node's output on a processor.
 

@@ -71,13 +71,13 @@ class Isolated:
             made = problem.graph.nodes[index].output
             for values, into in ((problem.tables.inputs[index], processor), ((made,), problem.rest)):
                 fetch = self.model.fetch(problem.pair[1 - into], problem.pair[into])
-                sizes = [tensors[value].nbytes for value in set(values) if not self._everywhere(value)]
+                sizes = [tensors[value].nbytes for value in set(values) if not self.everywhere(value)]
                 if sizes:
                     ns += fetch.once.fixed + fetch.sync + len(sizes) * fetch.value.fixed + fetch.per_byte * sum(sizes)
                     joules += fetch.once.joules + len(sizes) * fetch.value.joules + fetch.joules_per_byte * sum(sizes)
         return float(problem.value(ns, joules))
 
-    def _everywhere(self, value: str) -> bool:
+    def everywhere(self, value: str) -> bool:
         """Whether every processor can read a tensor without waiting: a graph input on one memory."""
         return self.model.sharing == "unified" and value in self.problem.graph.inputs
 
@@ -90,7 +90,7 @@ class Isolated:
         fetch = self.model.fetch(problem.pair[1 - into], problem.pair[into])
         anything = np.zeros(size, dtype=bool)
         for value, ids in needs.items():
-            if self._everywhere(value):
+            if self.everywhere(value):
                 continue
             some = ids != NOTHING
             anything |= some

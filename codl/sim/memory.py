@@ -10,8 +10,8 @@ from codl.region import Region
 from codl.tasks import TaskGraph, TaskKind
 
 
-def peak_tensor_bytes(tasks: TaskGraph, starts: Sequence[int], ends: Sequence[int]) -> int:
-    """The most that all tensors' buffers take at one time.
+def tensor_bytes(tasks: TaskGraph, starts: Sequence[int], ends: Sequence[int]) -> list[tuple[int, int]]:
+    """What all tensors' buffers take over time, as (time_ns, bytes) at every change.
 
     A buffer lives from the start of the first task that writes it to the end of the last that reads (or writes) it;
     inputs live from the beginning and outputs to the end.
@@ -34,11 +34,17 @@ def peak_tensor_bytes(tasks: TaskGraph, starts: Sequence[int], ends: Sequence[in
     for name, buffer in tasks.buffers.items():
         if name in born:
             changes += [(born[name], buffer.nbytes), (died.get(name, last), -buffer.nbytes)]
-    live = peak = 0
-    for _, change in sorted(changes):  # at one time, what dies makes room first
+    live = 0
+    steps = []
+    for time, change in sorted(changes):  # at one time, what dies makes room first
         live += change
-        peak = max(peak, live)
-    return peak
+        steps.append((time, live))
+    return steps
+
+
+def peak_tensor_bytes(tasks: TaskGraph, starts: Sequence[int], ends: Sequence[int]) -> int:
+    """The most that all tensors' buffers take at one time (see `tensor_bytes`)."""
+    return max((live for _, live in tensor_bytes(tasks, starts, ends)), default=0)
 
 
 def weight_bytes(tasks: TaskGraph, graph: Graph, work: Callable[[Node, Region], Work]) -> int:

@@ -127,8 +127,8 @@ def test_an_arrow_shows_what_a_synchronisation_waited_for():
     (start,) = [e for e in events if e["ph"] == "s"]
     (finish,) = [e for e in events if e["ph"] == "f"]
     assert start["id"] == finish["id"] == "s"
-    assert (start["tid"], start["ts"]) == (tracks["gpu"], 0.025)  # where `a` ended
-    assert (finish["tid"], finish["ts"]) == (tracks["cpu"], 0.028)
+    assert (start["tid"], start["ts"]) == (tracks["gpu"], 0.024)  # the last nanosecond of `a`
+    assert (finish["tid"], finish["ts"]) == (tracks["cpu"], 0.027)
 
 
 def test_counters_become_counter_events():

@@ -1,0 +1,48 @@
+"""What a report is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codl.compare import Comparison
+from codl.runs import Prepared
+from codl.trace import Trace
+
+PREDICTED, MEASURED = "predicted", "measured"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plan, predicted, measured or both.
+
+    Attributes:
+        row: what the command prints of it as JSON; `model` and `planner` at least.
+        run: plan, task graph and costs; not known of a trace file.
+    """
+
+    row: Mapping[str, Any]
+    simulated: Trace | None = None
+    measured: Trace | None = None
+    comparison: Comparison | None = None
+    run: Prepared | None = None
+
+    @property
+    def worlds(self) -> Iterator[tuple[str, Trace]]:
+        """(`predicted` or `measured`, its trace)"""
+        if self.simulated is not None:
+            yield PREDICTED, self.simulated
+        if self.measured is not None:
+            yield MEASURED, self.measured
+
+    @property
+    def predicted_ms(self) -> float | None:
+        """The predicted latency; a row that only `codl simulate` prints has it as `latency_ms`."""
+        if self.simulated is not None:
+            return self.simulated.makespan_ns / 1e6
+        return None if self.measured is not None else self.row.get("latency_ms")
+
+    @property
+    def measured_ms(self) -> float | None:
+        return None if self.measured is None else float(self.row.get("measured_ms", self.row.get("latency_ms")) or 0)
