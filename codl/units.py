@@ -34,8 +34,11 @@ _DEFINITIONS = """
     byte = [information] = B
     bit = byte / 8
     flop = [operation]
+    celsius = [temperature] = degC
+    kelvin = [temperature_difference] = K
 """
-"""Every unit that a file may use. pint's own list has bits as plain numbers: 25 GB/s would do for 25 GHz."""
+"""Every unit that a file may use. pint's own list has bits as plain numbers: 25 GB/s would do for 25 GHz. Temperatures
+are in degrees Celsius, differences of them in kelvin; neither converts to the other."""
 
 
 @cache
@@ -75,6 +78,10 @@ _EXAMPLES = {
     "flop/second": "110 Gflop/s",
     "second/byte": "0.3 ns/byte",
     "second/flop": "9 ps/flop",
+    "celsius": "25 degC",
+    "kelvin": "3 K",
+    "kelvin/watt": "8 K/W",
+    "joule/kelvin": "2 J/K",
 }
 
 
@@ -105,6 +112,10 @@ _SYMBOLS = {
     "flop/second": "flop/s",
     "second/byte": "s/byte",
     "second/flop": "s/flop",
+    "celsius": "degC",
+    "kelvin": "K",
+    "kelvin/watt": "K/W",
+    "joule/kelvin": "J/K",
 }
 
 
@@ -153,3 +164,7 @@ JoulesPerFlop = _quantity("joule/flop")
 FlopsPerSecond = _quantity("flop/second")
 SecondsPerByte = _quantity("second/byte")
 SecondsPerFlop = _quantity("second/flop")
+Celsius = _quantity("celsius", -273.15)
+Kelvins = _quantity("kelvin")
+KelvinsPerWatt = _quantity("kelvin/watt")
+JoulesPerKelvin = _quantity("joule/kelvin")

@@ -6,7 +6,8 @@ task that gets less than it demands gets at least as much as every other: the ma
 Gallager, Data Networks, 6.5.2). A task then advances at allocated / demanded of its own speed.
 
 Besides bandwidth, a measured slowdown may apply to a task for as long as another lane works too (shared caches, power
-and thermal limits); it scales the task's demand along with its speed.
+and thermal limits), and a task may be given another pace from outside (its processor's clock, or others that take a
+share of it). Both scale the task's demand along with its speed.
 
 Since the alone time is by definition reached when a task runs alone, a task never demands more than the capacity:
 what a cost claims beyond that is taken to be served by caches.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, inf
+from typing import Any
 
 _ROUNDING_NS = 1e-6
 """Floating-point dust: work that would end this much after a whole nanosecond ends on it."""
@@ -44,7 +46,8 @@ class Flow:
     Attributes:
         key: whatever the caller knows the task by.
         lane: who executes it.
-        demand: bytes per nanosecond that it moves when it runs alone.
+        demand: bytes per nanosecond that it moves when it runs alone at pace 1.
+        pace: how fast it would run if memory did not limit it, 0 < pace <= 1.
         slowdown: how much slower it runs, whatever the bandwidth, while another lane works too (>= 1).
         allocated: bytes per nanosecond that it moves now.
         speed: nanoseconds of its alone time that it does in a nanosecond, 0 < speed <= 1.
@@ -52,14 +55,15 @@ class Flow:
         end_ns: when it will end if nothing changes.
     """
 
-    __slots__ = ("allocated", "demand", "end_ns", "key", "lane", "nbytes", "since", "slowdown", "speed", "work")
+    __slots__ = ("allocated", "demand", "end_ns", "key", "lane", "nbytes", "pace", "since", "slowdown", "speed", "work")
 
-    def __init__(self, key: int, lane: str, now: int, duration_ns: int, nbytes: float, slowdown: float) -> None:
+    def __init__(self, key: Any, lane: str, now: int, duration_ns: int, nbytes: float, slowdown: float) -> None:
         self.key = key
         self.lane = lane
         self.nbytes = nbytes
         self.demand = nbytes / duration_ns
         self.slowdown = slowdown
+        self.pace = 1.0
         self.allocated = self.demand
         self.speed = 1.0
         self.work = float(duration_ns)
@@ -83,6 +87,8 @@ class BandwidthServer:
 
     def __init__(self, capacity: float = inf) -> None:
         self.capacity = capacity
+        self.background = 0.0
+        """Bytes per nanosecond that somebody else wants; served like a flow that never ends."""
         self.flows: list[Flow] = []
         self.moved = 0.0
         """Bytes that ended flows have moved."""
@@ -94,7 +100,7 @@ class BandwidthServer:
         return sum(flow.allocated for flow in self.flows)
 
     def add(
-        self, now: int, key: int, duration_ns: int, nbytes: float, lane: str = "", slowdown: float = 1.0
+        self, now: int, key: Any, duration_ns: int, nbytes: float, lane: str = "", slowdown: float = 1.0
     ) -> Flow:  # fmt: skip
         """A task starts that takes `duration_ns` > 0 when alone."""
         flow = Flow(key, lane, now, duration_ns, min(nbytes, self.capacity * duration_ns), slowdown)
@@ -109,17 +115,18 @@ class BandwidthServer:
     def share(self, now: int) -> list[Flow]:
         """Share the bandwidth anew; the flows whose end moved, in the order in which they started."""
         flows = self.flows
-        paces = [1.0] * len(flows)
+        paces = [flow.pace for flow in flows]
         if len({flow.lane for flow in flows}) > 1:
-            paces = [1.0 / flow.slowdown for flow in flows]
+            paces = [flow.pace / flow.slowdown for flow in flows]
         demands = [flow.demand * pace for flow, pace in zip(flows, paces, strict=True)]
+        demands.append(self.background)
         slowed = sum(demands) > self.capacity or min(paces, default=1.0) < 1.0
         if not slowed and not self._slowed:
             return []  # nobody was slowed and nobody is
         self._slowed = slowed
         changed = []
         shares = max_min_fair(demands, self.capacity)
-        for flow, pace, demand, allocated in zip(flows, paces, demands, shares, strict=True):
+        for flow, pace, demand, allocated in zip(flows, paces, demands[:-1], shares[:-1], strict=True):
             speed = pace * allocated / demand if demand else pace
             flow.allocated = allocated
             if speed != flow.speed:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from math import inf
 
 from codl.errors import InputError
-from codl.sim.interpreter import Load, run
+from codl.sim.interpreter import run
 from codl.sim.lanes import Order
+from codl.sim.machine import Load
 from codl.tasks import Task, TaskGraph, TaskKind
 from codl.trace import Trace
 
@@ -40,8 +41,7 @@ def replay(trace: Trace, durations: Mapping[str, int]) -> Trace:
     )
     order = Order.of(TaskGraph("", "", "", trace.lanes, {}, tasks, {}, {}))
     alone = [durations.get(span.task_id, span.duration_ns) for span in trace.spans]
-    count = len(tasks)
-    load = Load([task.lane for task in tasks], [0.0] * count, [1.0] * count, [False] * count)
+    load = Load.fixed([task.lane for task in tasks])
     starts, ends = run(order, load, inf, 1, lambda _: alone).first
     spans = []
     for index, span in enumerate(trace.spans):

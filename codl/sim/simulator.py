@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
 
 from codl.errors import InputError
-from codl.graph import Graph, Node
 from codl.hardware.schema import Hardware
-from codl.ops import Work
-from codl.region import Region
-from codl.sim.interpreter import Load, Record, Times, run
-from codl.sim.lanes import Order
+from codl.sim.interpreter import Record, Times, run
 from codl.sim.memory import peak_tensor_bytes, weight_bytes
 from codl.sim.metrics import compute_ns, dropped_repeats, power_steps, sharing_ns, summed_ns
+from codl.sim.program import WORK, Cost, Program
 from codl.sim.replay import SEPARATOR
-from codl.tasks import Task, TaskGraph, TaskKind
+from codl.tasks import TaskGraph, TaskKind
 from codl.trace import Scalar, Span, Trace
-
-_WORK = frozenset({TaskKind.KERNEL, TaskKind.TRANSFORM, TaskKind.COPY})
-"""Kinds that keep a processor busy, and so are slowed by (and slow) the work of another."""
-
-
-class TaskCost(Protocol):
-    """What a task costs when nothing else runs: integer nanoseconds, bytes of memory traffic, joules above idle."""
-
-    @property
-    def duration_ns(self) -> int: ...
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def joules(self) -> float: ...
-
-
-class Cost(Protocol):
-    """The part of `codl.cost.CostModel` that the simulator asks."""
-
-    @property
-    def graph(self) -> Graph: ...
-    def task(self, task: Task) -> TaskCost: ...
-    def work(self, node: Node, out: Region) -> Work: ...
 
 
 @dataclass(frozen=True)
@@ -99,12 +70,11 @@ def simulate(
         UncalibratedError: the hardware lacks a constant that a task needs.
     """
     _check(tasks, durations, requests, jitter)
-    order = Order.of(tasks)
-    alone = _Alone.of(tasks, cost, hardware, durations or {})
+    program = Program.of(tasks, cost, hardware, durations)
     capacity = hardware.memory.bandwidth * 1e-9
-    record = run(order, alone.load, capacity, requests, _jittered(alone.durations, jitter, seed))
+    record = run(program.order, program.load, capacity, requests, program.jittered(jitter, seed))
     made = {"requests": requests, "jitter": jitter, "seed": seed, **(environment or {})}
-    return _result(tasks, cost, hardware, order, alone, record, made)
+    return _result(program, cost, hardware, record, made)
 
 
 def _check(tasks: TaskGraph, durations: Mapping[str, int] | None, requests: int, jitter: float) -> None:
@@ -119,60 +89,13 @@ def _check(tasks: TaskGraph, durations: Mapping[str, int] | None, requests: int,
             raise InputError(f"durations: {task!r} takes {duration} ns, which is negative")
 
 
-@dataclass(frozen=True, slots=True)
-class _Alone:
-    """What each task costs alone, by index."""
-
-    durations: Sequence[int]
-    joules: Sequence[float]
-    load: Load
-    replayed_bytes: float
-
-    @staticmethod
-    def of(tasks: TaskGraph, cost: Cost, hardware: Hardware, measured: Mapping[str, int]) -> _Alone:
-        costs = [cost.task(task) for task in tasks.tasks]
-        slowdown = {name: processor.contention for name, processor in hardware.processors.items()}
-        crowds = any(value > 1 for value in slowdown.values())
-        fixed = [task.id in measured for task in tasks.tasks]
-        load = Load(
-            lanes=[task.lane for task in tasks.tasks],
-            nbytes=[c.nbytes for c in costs],
-            slowdowns=[slowdown.get(task.lane, 1.0) if task.kind in _WORK else 1.0 for task in tasks.tasks],
-            shared=[
-                not known and (c.nbytes > 0 or (crowds and task.kind in _WORK))
-                for task, c, known in zip(tasks.tasks, costs, fixed, strict=True)
-            ],
-        )
-        return _Alone(
-            durations=[measured.get(task.id, c.duration_ns) for task, c in zip(tasks.tasks, costs, strict=True)],
-            joules=[c.joules for c in costs],
-            load=load,
-            replayed_bytes=float(sum(c.nbytes for c, known in zip(costs, fixed, strict=True) if known)),
-        )
-
-
-def _jittered(durations: Sequence[int], jitter: float, seed: int) -> Callable[[int], Sequence[int]]:
-    """Durations of inference number k; each has its own stream of random numbers."""
-    if not jitter:
-        return lambda request: durations
-    alone = np.asarray(durations, dtype=np.float64)
-    sigma = np.sqrt(np.log1p(jitter * jitter))
-
-    def draw(request: int) -> Sequence[int]:
-        normal = np.random.default_rng([seed, request]).standard_normal(alone.size)
-        drawn: list[int] = np.rint(alone * np.exp(sigma * normal - sigma * sigma / 2)).astype(np.int64).tolist()
-        return drawn
-
-    return draw
-
-
 def _result(
-    tasks: TaskGraph, cost: Cost, hardware: Hardware, order: Order, alone: _Alone, record: Record,
-    environment: Mapping[str, Scalar],
+    program: Program, cost: Cost, hardware: Hardware, record: Record, environment: Mapping[str, Scalar]
 ) -> SimulationResult:  # fmt: skip
+    tasks = program.tasks
     starts, ends = record.first
-    spans = _spans(tasks, order, alone, record.first)
-    joules = _joules(tasks, hardware, alone, spans)
+    spans = spans_of(program, record.first)
+    joules = _joules(program, hardware, spans)
     bandwidth = dropped_repeats((time, value) for time, value in record.bandwidth)
     trace = Trace(
         world="simulated",
@@ -201,26 +124,27 @@ def _result(
         busy={lane: trace.busy_ns(lane) / makespan for lane in tasks.lanes},
         peak_memory_bytes=peak_tensor_bytes(tasks, starts, ends) + weights,
         weight_bytes=weights,
-        bytes_moved=record.bytes_moved / len(record.latencies_ns) + alone.replayed_bytes,
+        bytes_moved=record.bytes_moved / len(record.latencies_ns) + program.replayed_bytes,
         executed=record.executed,
     )
 
 
-def _joules(tasks: TaskGraph, hardware: Hardware, alone: _Alone, spans: Sequence[Span]) -> dict[str, float]:
+def _joules(program: Program, hardware: Hardware, spans: Sequence[Span]) -> dict[str, float]:
     """Energy of each task above idle: a processor draws its active power for as long as a task keeps it, which may be
     longer (contention) or other (jitter, replay) than the time that its cost knows."""
     active = {name: processor.active_power for name, processor in hardware.processors.items()}
     joules = {}
-    for task, span, energy, duration in zip(tasks.tasks, spans, alone.joules, alone.durations, strict=True):
+    for task, span, energy, duration in zip(program.tasks.tasks, spans, program.joules, program.durations, strict=True):
         stretch = span.duration_ns - duration
-        more = active.get(task.lane, 0.0) * stretch * 1e-9 if task.kind in _WORK else 0.0
+        more = active.get(task.lane, 0.0) * stretch * 1e-9 if task.kind in WORK else 0.0
         joules[task.id] = max(0.0, energy + more)
     return joules
 
 
-def _spans(tasks: TaskGraph, order: Order, alone: _Alone, times: Times) -> tuple[Span, ...]:
+def spans_of(program: Program, times: Times) -> tuple[Span, ...]:
     """One span per task, in enqueue order."""
     starts, ends = times
+    tasks, order = program.tasks, program.order
     spans = []
     for index, task in enumerate(tasks.tasks):
         start, end = starts[index], ends[index]
@@ -243,9 +167,9 @@ def _spans(tasks: TaskGraph, order: Order, alone: _Alone, times: Times) -> tuple
             args["after"] = tasks.tasks[last].id
         if task.deps:
             args["deps"] = SEPARATOR.join(task.deps)
-        if alone.load.nbytes[index]:
-            args["bytes"] = alone.load.nbytes[index]
-        if end - start != alone.durations[index]:
-            args["alone_ns"] = alone.durations[index]
+        if program.load.nbytes[index]:
+            args["bytes"] = program.load.nbytes[index]
+        if end - start != program.durations[index]:
+            args["alone_ns"] = program.durations[index]
         spans.append(Span(task.id, task.lane, task.kind.value, task.op, task.chain, queued, start, end, args))
     return tuple(spans)
