@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from codl.errors import FileError
 from codl.io import packaged, read_yaml, validate
+from codl.workload import Workload
 
 PlannerName = Literal["cpu", "gpu", "mulayer", "h", "oc", "hybrid", "codl", "optimal", "ideal"]
 DataTypeChoice = Literal["auto", "image", "buffer"]
@@ -56,6 +57,10 @@ class Scenario(_Strict):
     """Sizes of inputs that a model leaves open, by input name."""
     set: tuple[str, ...] = ()
     """Overrides of the hardware's constants, such as `gpu.frequency=500MHz`."""
+    variants: Mapping[str, tuple[str, ...]] = {}
+    """What if: further overrides by the name of the variant. The scenario runs as it is, and once with each."""
+    workload: Workload | None = None
+    """What is asked of the machine over time; a single inference on the idle machine if it is not given."""
     published: Published | None = None
 
     @field_validator("models", "planners")
@@ -120,14 +125,29 @@ def read(path: str | Path) -> Scenario:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise FileError(path, "is not a scenario: it must be a mapping with name, models, hardware, planners, ...")
-    scenario = validate(Scenario, data, path)
+    scenario = validate(Scenario, data, path, file=True)
     folder = Path(path).parent
     return scenario.model_copy(
         update={
             "models": tuple(beside(folder, model) for model in scenario.models),
             "hardware": beside(folder, scenario.hardware),
+            "workload": _placed(folder, scenario.workload),
         }
     )
+
+
+def _placed(folder: Path, workload: Workload | None) -> Workload | None:
+    """The workload with the files that it names as found beside the scenario file."""
+    if workload is None:
+        return None
+    streams = []
+    for stream in workload.streams:
+        arrivals, model = stream.arrivals, stream.model
+        if arrivals.trace is not None:
+            arrivals = arrivals.model_copy(update={"trace": beside(folder, arrivals.trace)})
+        model = None if model is None else beside(folder, model)
+        streams.append(stream.model_copy(update={"arrivals": arrivals, "model": model}))
+    return workload.model_copy(update={"streams": tuple(streams)})
 
 
 def beside(folder: Path, name: str) -> str:

@@ -10,7 +10,8 @@ import typer
 
 from codl.cli import options
 from codl.cli.console import log, note, out, percent, print_json, share, table
-from codl.cli.running import Scenario_, only_one, save_report, scenario_workspace
+from codl.cli.host import scenario_workspace
+from codl.cli.running import Scenario_, only_one, save_report
 from codl.compare import Comparison, compare_traces, rank_correlation, regret
 from codl.errors import BoundExceeded, InputError
 from codl.report import Entry

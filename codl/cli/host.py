@@ -5,6 +5,8 @@ from __future__ import annotations
 from codl import hardware as hw
 from codl.cli.console import progress
 from codl.hardware import Hardware
+from codl.runs import Workspace
+from codl.scenario import Scenario
 
 
 def load_hardware(
@@ -21,3 +23,14 @@ def host(cpu: str | None = None, gpu: str | None = None) -> Hardware:
 
     with progress("Describing this machine") as ticker:
         return load_or_calibrate(cpu=cpu, gpu=gpu, report=ticker)
+
+
+def scenario_workspace(
+    scenario: Scenario, hardware: str | None, data_type: str, settings: list[str] | None,
+    shapes: dict[str, tuple[int, ...]], cpu: str | None = None, gpu: str | None = None,
+) -> Workspace:  # fmt: skip
+    """The workspace that a scenario describes; options given beside it win."""
+    description = load_hardware(hardware or scenario.hardware, [*scenario.set, *(settings or ())], cpu, gpu)
+    return Workspace(
+        description, data_type if data_type != "auto" else scenario.data_type, {**scenario.shapes, **shapes}
+    )

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from codl.cli import options
+from codl.cli import options, serving
 from codl.cli.console import note, percent, print_json, table
-from codl.cli.host import load_hardware
+from codl.cli.host import load_hardware, scenario_workspace
 from codl.errors import FileError, InputError
 from codl.hardware import Hardware
 from codl.io import atomic_path
@@ -31,7 +31,6 @@ from codl.runs import (
     simulated_row,
     with_published,
 )
-from codl.scenario import Scenario
 from codl.scenario import load as load_scenario
 
 Scenario_ = Annotated[
@@ -67,20 +66,28 @@ def simulate(
     """
     only_one(scenario=scenario, model=model, plan=plan)
     options.require_folders(trace, report)
+    if scenario is not None and (chosen := load_scenario(scenario)).workload is not None:
+        if report:
+            raise InputError(
+                "--report shows single inferences; this scenario has a workload (--trace shows its timeline)"
+            )
+        serving.simulate(chosen, hardware, data_type, settings, options.shapes(shape), trace, json)
+        return
     rows: list[Row] = []
     entries: list[Entry] = []
     last = description = None
-    for workspace, run, label, published in _selected(
+    for workspace, run, label, published, variant in _selected(
         scenario, model, hardware, planner, plan, data_type, settings, shape
     ):
         description = workspace.hardware
+        named = {"variant": variant} if variant else {}
         if run is None:
-            rows.append(with_published(workspace.bound(label), published))
+            rows.append(with_published(workspace.bound(label), published) | named)
             entries.append(Entry(rows[-1]))
             continue
         result = run.simulate()
         last = result.trace
-        rows.append(simulated_row(run, result, published))
+        rows.append(simulated_row(run, result, published) | named)
         entries.append(Entry(rows[-1], simulated=last, run=run))
     if report:
         save_report(report, f"{_subject(rows)} simulated on {rows[0]['hardware']}", entries, description)
@@ -96,7 +103,7 @@ def simulate(
         return
     columns = ("model", "planner", "ms", "published", "error", "J", "cpu", "gpu", "split")
     cells = [
-        (r["model"], r["planner"], r["latency_ms"], r.get("published_ms"), percent(r.get("error")), r.get("energy_j"),
+        (_label(r), r["planner"], r["latency_ms"], r.get("published_ms"), percent(r.get("error")), r.get("energy_j"),
          r.get("cpu_busy"), r.get("gpu_busy"), r.get("split_operators"))
         for r in rows
     ]  # fmt: skip
@@ -119,42 +126,37 @@ def save_report(path: Path, title: str, entries: list[Entry], hardware: Hardware
     note(f"wrote {path}; open it in a browser")
 
 
-Selection = tuple[Workspace, Prepared | None, str, float | None]
+def _label(row: Row) -> str:
+    return f"{row['model']}, {row['variant']}" if "variant" in row else str(row["model"])
+
+
+Selection = tuple[Workspace, Prepared | None, str, float | None, str]
 
 
 def _selected(
     scenario: str | None, model: str | None, hardware: str | None, planner: str, plan: Path | None, data_type: str,
     settings: list[str] | None, shape: list[str] | None,
 ) -> Iterator[Selection]:  # fmt: skip
-    """(workspace, prepared run or None for the bound `ideal`, model, published latency) of all that is asked for."""
+    """(workspace, prepared run or None for the bound `ideal`, model, published latency, variant) of all that is asked
+    for."""
     shapes = options.shapes(shape)
     if plan:
         read = Plan.read(plan)
         workspace = Workspace(load_hardware(hardware or read.hardware.name, settings), data_type, shapes)
-        yield workspace, workspace.reuse(read), read.model.name, None
+        yield workspace, workspace.reuse(read), read.model.name, None, ""
     elif model:
         if hardware is None:
             raise InputError("--model needs --hardware, such as --hardware sd865")
         workspace = Workspace(load_hardware(hardware, settings), data_type, shapes)
-        yield workspace, None if planner == IDEAL else workspace.prepare(model, planner), model, None
+        yield workspace, None if planner == IDEAL else workspace.prepare(model, planner), model, None, ""
     else:
         chosen = load_scenario(str(scenario))
-        workspace = scenario_workspace(chosen, hardware, data_type, settings, shapes)
-        for name in chosen.models:
-            for each in chosen.planners:
-                run = None if each == IDEAL else workspace.prepare(name, each)
-                yield workspace, run, name, chosen.published_ms(name, each)
-
-
-def scenario_workspace(
-    scenario: Scenario, hardware: str | None, data_type: str, settings: list[str] | None,
-    shapes: dict[str, tuple[int, ...]], cpu: str | None = None, gpu: str | None = None,
-) -> Workspace:  # fmt: skip
-    """The workspace that a scenario describes; options given beside it win."""
-    description = load_hardware(hardware or scenario.hardware, [*scenario.set, *(settings or ())], cpu, gpu)
-    return Workspace(
-        description, data_type if data_type != "auto" else scenario.data_type, {**scenario.shapes, **shapes}
-    )
+        for variant, extra in {"": (), **chosen.variants}.items():
+            workspace = scenario_workspace(chosen, hardware, data_type, [*extra, *(settings or ())], shapes)
+            for name in chosen.models:
+                for each in chosen.planners:
+                    run = None if each == IDEAL else workspace.prepare(name, each)
+                    yield workspace, run, name, None if variant else chosen.published_ms(name, each), variant
 
 
 def only_one(**given: object) -> None:

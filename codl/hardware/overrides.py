@@ -6,7 +6,7 @@ below (`codl.cost`), more bandwidth does not make kernels faster than they were 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from codl.errors import InputError, SchemaError
@@ -56,6 +56,23 @@ def overrides(hardware: Hardware, settings: Iterable[str]) -> Hardware:
             raise InputError(f"--set {setting!r}: unknown name {name!r}; allowed: {', '.join(allowed(hardware))}")
         hardware = _apply(hardware, name, value, setting)
     return hardware
+
+
+def clocked(hardware: Hardware, clocks: Mapping[str, float]) -> Hardware:
+    """The description with processors at other clocks, relative to the present ones."""
+    processors = {
+        name: processor.model_copy(update={"clock_scale": processor.clock_scale * clocks.get(name, 1.0)})
+        for name, processor in hardware.processors.items()
+    }
+    return changed(hardware, processors=processors)
+
+
+def changed(hardware: Hardware, **fields: Any) -> Hardware:
+    """The description with other values of fields, which the program made and need no check."""
+    copy = hardware.model_copy(update=fields)
+    for name in ("digest", "constants"):  # cached properties, which a copy takes along
+        copy.__dict__.pop(name, None)
+    return copy
 
 
 def _apply(hardware: Hardware, name: str, value: str, setting: str) -> Hardware:

@@ -99,7 +99,7 @@ class Job:
     __slots__ = ("done", "durations", "ends", "joules", "lanes", "load", "number", "priority", "starts")
 
     def __init__(
-        self, order: Order, load: Load, durations: Sequence[int], done: Callable[[Job], None], number: int = 0,
+        self, order: Order, load: Load, durations: Sequence[int], done: Callable[[Job], object], number: int = 0,
         priority: int = 0,
     ) -> None:  # fmt: skip
         self.lanes = Lanes(order)
@@ -140,7 +140,7 @@ class Machine:
     def submit(self, job: Job) -> None:
         """Begin an inference now."""
         if not job.durations:
-            simpy.Timeout(self.env, 0).callbacks.append(lambda _: job.done(job))
+            simpy.Timeout(self.env, 0, job).callbacks.append(_without_tasks)
             return
         self._begin(job, job.lanes.start(), None, False)
 
@@ -258,3 +258,7 @@ class Machine:
         self._begin(job, job.lanes.end(task), lane, flow is not None)
         if not job.lanes.left:
             job.done(job)
+
+
+def _without_tasks(event: simpy.Event) -> None:
+    event._value.done(event._value)
