@@ -142,7 +142,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place on success and vanishes on any failure.
 
     Raises:
-        FileError: the folder does not exist or cannot be written.
+        FileError: the folder does not exist or cannot be written; the disk is full.
     """
     target = Path(path)
     try:
@@ -157,6 +157,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
+    except OSError as error:
+        raise FileError(target, f"cannot be written: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

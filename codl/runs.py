@@ -71,18 +71,19 @@ class Workspace:
         data_type: `image`, `buffer` or `auto`, of the GPU.
         shapes: input sizes by name, for models that leave them open.
         objective: what planners minimise.
+        graphs: graphs read so far, by model; may be shared by workspaces of the same shapes.
     """
 
     hardware: Hardware
     data_type: str = "auto"
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     objective: str = "latency"
-    _graphs: dict[str, Graph] = field(default_factory=dict)
+    graphs: dict[str, Graph] = field(default_factory=dict)
 
     def graph(self, model: str) -> Graph:
-        if model not in self._graphs:
-            self._graphs[model] = models.load(model, shapes=self.shapes)
-        return self._graphs[model]
+        if model not in self.graphs:
+            self.graphs[model] = models.load(model, shapes=self.shapes)
+        return self.graphs[model]
 
     def prepare(self, model: str, planner: str) -> Prepared:
         """Plan a model and lower the plan.

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from codl.cli import calibration, comparing, describing, planning, running, validating
+from codl.cli import calibration, comparing, describing, planning, running, sweeping, validating
 from codl.cli.console import fail
 from codl.errors import CodlError
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (describing, planning, running, comparing, calibration, validating):
+for module in (describing, planning, running, comparing, calibration, validating, sweeping):
     module.register(app)
 
 INTERRUPTED = 130

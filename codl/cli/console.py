@@ -78,8 +78,8 @@ class Ticker:
     def total(self, steps: int) -> None:
         self._progress.update(self._task, total=steps)
 
-    def step(self, what: str = "") -> None:
-        self._progress.update(self._task, advance=1, what=what)
+    def step(self, what: str = "", count: int = 1) -> None:
+        self._progress.update(self._task, advance=count, what=what)
 
     def note(self, what: str) -> None:
         note(what)

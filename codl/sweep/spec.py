@@ -1,0 +1,252 @@
+"""The sweep file: a grid over everything that determines a simulated run, explicit runs, exclusions, a fleet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from codl.errors import FileError
+from codl.io import packaged, read_yaml, validate
+from codl.scenario import DataTypeChoice, PlannerName, beside
+from codl.units import Seconds
+
+Objective = Literal["latency", "energy", "edp"]
+MAX_RUNS = 1_000_000
+"""A larger grid is refused: it is a slip of the pen (a table of that many rows takes about 1 GB)."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Inferences(_Strict):
+    """What one run simulates: inferences, one after another."""
+
+    requests: int = Field(default=1, gt=0, le=1_000_000)
+    jitter: float = Field(default=0.0, ge=0, lt=10)
+    """Relative standard deviation of every task's duration from inference to inference (log-normal, mean 1)."""
+    seed: int = Field(default=0, ge=0)
+    """Of the first repetition; each further one adds 1."""
+    repetitions: int = Field(default=1, gt=0, le=MAX_RUNS)
+    """So many runs, that differ in their seeds."""
+
+
+class Grid(_Strict):
+    """Every combination of these is a run."""
+
+    models: tuple[str, ...] = Field(min_length=1)
+    """MODEL as on the command line; a file is looked for beside the sweep file first."""
+    hardware: tuple[str, ...] = Field(min_length=1)
+    planners: tuple[PlannerName, ...] = Field(default=("codl",), min_length=1)
+    data_types: tuple[DataTypeChoice, ...] = Field(default=("auto",), min_length=1)
+    objectives: tuple[Objective, ...] = Field(default=("latency",), min_length=1)
+    overrides: Mapping[str, tuple[str | None, ...]] = {}
+    """Values by the name of the constant, as `--set` takes them; null leaves the constant as the hardware has it."""
+    workloads: tuple[str, ...] = ()
+    """Names out of the file's `workloads`; all of them if it is not given."""
+
+    @model_validator(mode="after")
+    def _once(self) -> Grid:
+        lists = {name: getattr(self, name) for name in type(self).model_fields if name != "overrides"}
+        lists |= {f"overrides.{name}": values for name, values in self.overrides.items()}
+        for name, values in lists.items():
+            if not values and name != "workloads":
+                raise ValueError(f"{name}: is empty; a factor needs at least one value")
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"{name}: {value!r} is listed twice")
+        return self
+
+    @property
+    def size(self) -> int:
+        """How many combinations, workloads aside."""
+        factors = (self.models, self.hardware, self.planners, self.data_types, self.objectives)
+        return math.prod(map(len, (*factors, *self.overrides.values())))
+
+
+class Point(_Strict):
+    """One combination that is not in the grid."""
+
+    model: str
+    hardware: str
+    planner: PlannerName = "codl"
+    data_type: DataTypeChoice = "auto"
+    objective: Objective = "latency"
+    overrides: Mapping[str, str] = {}
+    workload: str | None = None
+    """Name out of the file's `workloads`; each of them if it is not given."""
+
+
+class Exclusion(_Strict):
+    """Runs that agree with every field given here are left out. An override of null means: not overridden."""
+
+    model: str | None = None
+    hardware: str | None = None
+    planner: PlannerName | None = None
+    data_type: DataTypeChoice | None = None
+    objective: Objective | None = None
+    overrides: Mapping[str, str | None] = {}
+    workload: str | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Exclusion:
+        if not self.model_fields_set:
+            raise ValueError("names no factor, and so would leave out every run")
+        return self
+
+
+class Fleet(_Strict):
+    """The devices in people's hands, and what is asked of a model that is shipped to them."""
+
+    shares: Mapping[str, float] = Field(min_length=1)
+    """Share of each hardware, together 1."""
+    percentile: float = Field(default=95.0, gt=0, le=100)
+    """So many percent of the inferences on the fleet must keep the bound."""
+    latency_bound: Seconds | None = None
+    preference: tuple[str, ...] = ()
+    """Model variants, the one that people would like best first (by its accuracy, say); the file's order otherwise."""
+
+    @field_validator("shares")
+    @classmethod
+    def _whole(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        if any(not 0 < share <= 1 for share in value.values()) or abs(sum(value.values()) - 1) > 1e-6:
+            raise ValueError(f"shares must lie in (0, 1] and sum to 1, not to {sum(value.values()):g}")
+        return value
+
+
+class Sweep(_Strict):
+    """A sweep file."""
+
+    format: Literal["codl.sweep/1"] = Field(default="codl.sweep/1", alias="schema")
+    name: str = Field(min_length=1)
+    description: str = ""
+    grid: Grid | None = None
+    runs: tuple[Point, ...] = ()
+    exclude: tuple[Exclusion, ...] = ()
+    workloads: Mapping[str, Inferences] = Field(default={"single": Inferences()}, min_length=1)
+    """What is simulated, by name; one inference if it is not given."""
+    shapes: Mapping[str, tuple[int, ...]] = {}
+    """Sizes of inputs that models leave open, by input name."""
+    fleet: Fleet | None = None
+
+    @field_validator("shapes")
+    @classmethod
+    def _extents(cls, value: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+        for name, shape in value.items():
+            if not shape or min(shape) < 1:
+                raise ValueError(f"{name}: {list(shape)} is not a shape; write positive numbers: [1, 3, 640, 640]")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Sweep:
+        if self.grid is None and not self.runs:
+            raise ValueError("nothing to run: give a grid, or runs, or both")
+        used = [("grid.workloads", name) for name in (self.grid.workloads if self.grid else ())]
+        used += [(f"runs.{index}.workload", point.workload) for index, point in enumerate(self.runs) if point.workload]
+        used += [
+            (f"exclude.{index}.workload", each.workload) for index, each in enumerate(self.exclude) if each.workload
+        ]
+        for where, name in used:
+            if name not in self.workloads:
+                raise ValueError(f"{where}: {name!r} is not one of workloads: {', '.join(self.workloads)}")
+        self._check_fleet()
+        most = max(workload.repetitions for workload in self.workloads.values()) * len(self.workloads)
+        size = ((self.grid.size if self.grid else 0) + len(self.runs)) * most
+        if size > MAX_RUNS:
+            raise ValueError(f"the grid has up to {size:,} runs; at most {MAX_RUNS:,} are allowed")
+        return self
+
+    def _check_fleet(self) -> None:
+        if self.fleet is None:
+            return
+        for field, given, known in (
+            ("shares", tuple(self.fleet.shares), self._values("hardware")),
+            ("preference", self.fleet.preference, self._values("model")),
+        ):
+            for name in given:
+                if name not in known:
+                    raise ValueError(f"fleet.{field}: {name!r} is not in the sweep; it has {', '.join(known)}")
+
+    def _values(self, factor: Literal["model", "hardware"]) -> tuple[str, ...]:
+        listed = () if self.grid is None else self.grid.models if factor == "model" else self.grid.hardware
+        return tuple(dict.fromkeys((*listed, *(getattr(point, factor) for point in self.runs))))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model, in the order of the file."""
+        return self._values("model")
+
+    def points(self) -> Iterator[Point]:
+        """Every combination, each with its workload, once: the grid's, then the explicit ones, less the exclusions."""
+        seen = set()
+        for point in self._listed():
+            key = point.model_dump_json()
+            if key not in seen and not any(_matches(exclusion, point) for exclusion in self.exclude):
+                seen.add(key)
+                yield point
+
+    def _listed(self) -> Iterator[Point]:
+        if self.grid is not None:
+            grid, names = self.grid, tuple(self.grid.overrides)
+            factors = (grid.models, grid.hardware, grid.planners, grid.data_types, grid.objectives)
+            workloads = grid.workloads or tuple(self.workloads)
+            for combination in product(*factors, product(*grid.overrides.values()), workloads):
+                model, hardware, planner, data_type, objective, values, workload = combination
+                yield Point(
+                    model=model,
+                    hardware=hardware,
+                    planner=planner,
+                    data_type=data_type,
+                    objective=objective,
+                    overrides={n: v for n, v in zip(names, values, strict=True) if v is not None},
+                    workload=workload,
+                )
+        for point in self.runs:
+            for workload in (point.workload,) if point.workload else tuple(self.workloads):
+                yield point.model_copy(update={"workload": workload})
+
+
+def _matches(exclusion: Exclusion, point: Point) -> bool:
+    for field in exclusion.model_fields_set - {"overrides"}:
+        wanted: Any = getattr(exclusion, field)
+        if wanted is not None and getattr(point, field) != wanted:
+            return False
+    return all(point.overrides.get(name) == value for name, value in exclusion.overrides.items())
+
+
+def names() -> list[str]:
+    """Names of the packaged sweeps, sorted."""
+    return list(packaged("sweeps"))
+
+
+def load(name_or_path: str | Path) -> tuple[Sweep, Path]:
+    """A packaged sweep by its name, or any by the path of its file; and the folder that its file names refer to.
+
+    Raises:
+        FileError: no such name or file, or not YAML.
+        SchemaError: not a sweep; all wrong fields at once.
+    """
+    text = str(name_or_path)
+    path = Path(name_or_path)
+    if isinstance(name_or_path, str) and "/" not in text and not text.endswith((".yaml", ".yml")):
+        if text not in packaged("sweeps"):
+            raise FileError(text, f"no such sweep; known: {', '.join(names())}, or the path of a .yaml file")
+        path = packaged("sweeps")[text]
+    elif not path.is_file() and path.parent.name == "sweeps":
+        path = packaged("sweeps").get(path.stem, path)
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise FileError(path, "is not a sweep: it must be a mapping with name, grid, ...")
+    return validate(Sweep, data, path, file=True), path.parent.resolve()
+
+
+def located(folder: Path, name: str) -> str:
+    """A file name as found beside the sweep file, or absolute where it is found in the current folder; a name of
+    something packaged unchanged. Workers may have another current folder."""
+    found = beside(folder, name)
+    return str(Path(found).resolve()) if Path(found).suffix and Path(found).is_file() else found

@@ -1,0 +1,412 @@
+"""Sweeps: expansion, resuming after a kill, one table whatever ran it, and the messages about wrong files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+import codl.sweep
+from codl.errors import FileError, InputError
+from codl.io import validate
+from codl.sweep import Sweep, journal_path, load, names, run_sweep
+from codl.sweep.expansion import chunks, expand
+from codl.sweep.local import DIED, run_in_processes
+from codl.sweep.spec import Fleet
+from codl.sweep.work import work
+
+Row = dict[str, Any]
+GRID = {"models": ["paper/vgg16", "paper/fst"], "hardware": ["sd865", "sd855"], "planners": ["cpu", "codl"]}
+TIMED = {"planning_ms"}
+"""Columns that a clock wrote."""
+
+
+def sweep(**fields: Any) -> Sweep:
+    return validate(Sweep, {"name": "mine", "grid": GRID, **fields}, "mine.yaml", file=True)
+
+
+def table(path: Path) -> list[Row]:
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    return [{name: value for name, value in row.items() if name not in TIMED} for row in rows]
+
+
+class Killed(Exception):
+    pass
+
+
+class KilledAfter:
+    """A progress report that ends the sweep after so many runs, as a kill would."""
+
+    def __init__(self, runs: int) -> None:
+        self.left = runs
+        self.done = 0
+
+    def total(self, steps: int) -> None:
+        self.steps = steps
+
+    def step(self, what: str = "", count: int = 1) -> None:
+        self.done += count
+        if self.done >= self.left:
+            raise Killed
+
+
+# -- expansion ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_every_combination_and_explicit_runs_come_after_it() -> None:
+    points = list(sweep(runs=[{"model": "paper/yolov2", "hardware": "sd888"}]).points())
+    assert len(points) == 8 + 1
+    assert [(p.model, p.hardware, p.planner) for p in points[:3]] == [
+        ("paper/vgg16", "sd865", "cpu"), ("paper/vgg16", "sd865", "codl"), ("paper/vgg16", "sd855", "cpu"),
+    ]  # fmt: skip
+    assert points[-1].hardware == "sd888"
+
+
+def test_a_run_that_is_listed_twice_runs_once() -> None:
+    twice = sweep(runs=[{"model": "paper/vgg16", "hardware": "sd865", "planner": "codl"}])
+    assert len(list(twice.points())) == 8
+
+
+def test_exclusions_match_every_field_that_they_give() -> None:
+    grid = {**GRID, "overrides": {"gpu.frequency": [None, "300 MHz"]}}
+    rules = [
+        {"planner": "cpu", "hardware": "sd855"},
+        {"model": "paper/fst", "overrides": {"gpu.frequency": None}},
+    ]
+    left = list(sweep(grid=grid, exclude=rules).points())
+    assert len(left) == 16 - 4 - 3  # one of paper/fst's four without override falls under the first rule
+    assert not any(p.planner == "cpu" and p.hardware == "sd855" for p in left)
+    assert all(p.overrides for p in left if p.model == "paper/fst")
+
+
+def test_workloads_multiply_and_repetitions_differ_in_their_seeds() -> None:
+    described = {"one": {"requests": 1}, "noisy": {"jitter": 0.1, "seed": 5, "repetitions": 3}}
+    runs = expand(sweep(workloads=described, grid={**GRID, "models": ["paper/vgg16"]}), Path())
+    assert len(runs) == 4 * (1 + 3)
+    assert len({run.id for run in runs}) == len(runs)
+    assert [run.seed for run in runs[1:4]] == [5, 6, 7]
+
+
+def test_runs_of_one_setup_are_handed_over_together() -> None:
+    runs = expand(sweep(workloads={"many": {"requests": 100, "repetitions": 4}}), Path())
+    portions = list(chunks(runs))
+    assert [len(portion.runs) for portion in portions] == [3, 1] * 8
+    assert [run for portion in portions for run, *_ in portion.runs] == [run.id for run in runs]
+
+
+def test_an_identity_depends_on_what_determines_the_result(tmp_path: Path) -> None:
+    small = {"models": ["net.csv"], "hardware": ["sd865"]}
+    head = "op,kind,in_h_padded,in_w_padded,in_channels,out_channels,kernel_h,kernel_w,stride_h,stride_w\n"
+    (tmp_path / "net.csv").write_text(head + "0,conv,16,16,8,8,3,3,1,1\n")
+    (before,) = expand(sweep(grid=small), tmp_path)
+    (override,) = expand(sweep(grid={**small, "overrides": {"memory.bandwidth": ["9 GB/s"]}}), tmp_path)
+    (tmp_path / "net.csv").write_text(head + "0,conv,16,16,8,16,3,3,1,1\n")
+    (changed,) = expand(sweep(grid=small), tmp_path)
+    (again,) = expand(sweep(grid=small, description="other words"), tmp_path)
+    assert len({before.id, override.id, changed.id}) == 3
+    assert changed.id == again.id
+
+
+# -- running -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_row_a_run_with_factors_results_and_the_figures_of_simulate(tmp_path: Path, codl: Any) -> None:
+    output = tmp_path / "r.parquet"
+    grid = {
+        **GRID,
+        "models": ["paper/vgg16"],
+        "planners": ["codl", "ideal"],
+        "overrides": {"gpu.frequency": ["300 MHz"]},
+    }
+    outcome = run_sweep(sweep(grid=grid), tmp_path, output)
+    rows = table(output)
+    assert len(rows) == len(outcome.rows) == 4
+    assert [row["error"] for row in rows] == [None] * 4
+    assert rows[0]["set.gpu.frequency"] == "300 MHz"
+    arguments = ("--model", "paper/vgg16", "--hardware", "sd865", "--set", "gpu.frequency=300 MHz", "--json")
+    alone = codl("simulate", *arguments).json["runs"][0]
+    for name in ("latency_ms", "energy_j", "throughput_per_s", "peak_memory_mb", "cpu_busy", "chains", "data_type"):
+        assert rows[0][name] == alone[name], name
+    bound = rows[1]
+    assert bound["planner"] == "ideal" and bound["latency_ms"] < rows[0]["latency_ms"] and bound["energy_j"] is None
+
+
+def test_a_run_that_fails_is_a_row_with_an_error(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"this is no model")
+    output = tmp_path / "r.parquet"
+    grid = {"models": ["broken.onnx", "paper/vgg16"], "hardware": ["sd865"]}
+    outcome = run_sweep(sweep(grid=grid), tmp_path, output)
+    broken, good = table(output)
+    assert "broken.onnx" in broken["error"] and broken["latency_ms"] is None
+    assert good["error"] is None and good["latency_ms"] > 0
+    assert outcome.failed == [outcome.rows[0]]
+
+
+def test_a_sweep_that_was_killed_continues_and_gives_the_same_table(tmp_path: Path, monkeypatch: Any) -> None:
+    whole, parts = tmp_path / "whole.parquet", tmp_path / "parts.parquet"
+    run_sweep(sweep(), tmp_path, whole)
+    with pytest.raises(Killed):
+        run_sweep(sweep(), tmp_path, parts, report=KilledAfter(3))
+    assert not parts.exists() and journal_path(parts).exists()
+    with journal_path(parts).open("ab") as journal:
+        journal.write(b'{"row":{"latency_ms":1.5')  # torn in the middle of a line
+
+    asked: list[str] = []
+
+    def watched(chunk: Any) -> Any:
+        asked.extend(run for run, *_ in chunk.runs)
+        return work(chunk)
+
+    monkeypatch.setattr("codl.sweep.local.work", watched)
+    outcome = run_sweep(sweep(), tmp_path, parts, resume=True)
+    assert outcome.kept == 3 and len(asked) == 5  # nothing lost, nothing twice
+    assert table(parts) == table(whole)
+    assert [path.name for path in tmp_path.iterdir() if "parts" in path.name] == ["parts.parquet"]
+
+
+def test_without_resume_an_unfinished_sweep_is_not_thrown_away(tmp_path: Path) -> None:
+    output = tmp_path / "r.parquet"
+    with pytest.raises(Killed):
+        run_sweep(sweep(), tmp_path, output, report=KilledAfter(2))
+    with pytest.raises(InputError, match="2 finished runs; continue it with --resume"):
+        run_sweep(sweep(), tmp_path, output)
+
+
+def test_resuming_a_finished_sweep_runs_only_what_is_new_or_failed(tmp_path: Path) -> None:
+    output = tmp_path / "r.parquet"
+    (tmp_path / "net.onnx").write_bytes(b"not yet")
+    run_sweep(sweep(runs=[{"model": "net.onnx", "hardware": "sd865"}]), tmp_path, output)
+    larger = {**GRID, "planners": ["cpu", "codl", "gpu"]}
+    outcome = run_sweep(
+        sweep(grid=larger, runs=[{"model": "net.onnx", "hardware": "sd865"}]), tmp_path, output, resume=True
+    )
+    assert outcome.kept == 8 and len(outcome.rows) == 13
+    with pytest.raises(InputError, match="is not a Parquet file"):
+        output.write_text("something else")
+        run_sweep(sweep(), tmp_path, output, resume=True)
+
+
+def test_the_old_table_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: Any) -> None:
+    output = tmp_path / "r.parquet"
+    run_sweep(sweep(), tmp_path, output)
+    before = output.read_bytes()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(pyarrow.parquet, "write_table", full)
+    with pytest.raises(FileError, match="no space left"):
+        run_sweep(sweep(), tmp_path, output, resume=True)
+    assert output.read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".parquet" and path != output]
+
+
+def test_two_sweeps_cannot_write_one_table(tmp_path: Path) -> None:
+    output = tmp_path / "r.parquet"
+
+    class Rival(KilledAfter):
+        def step(self, what: str = "", count: int = 1) -> None:
+            with pytest.raises(InputError, match="another sweep is writing it"):
+                run_sweep(sweep(), tmp_path, output, resume=True)
+
+    assert len(run_sweep(sweep(), tmp_path, output, report=Rival(99)).rows) == 8
+
+
+def test_code_of_another_version_is_not_mixed_in(tmp_path: Path, monkeypatch: Any) -> None:
+    output = tmp_path / "r.parquet"
+    run_sweep(sweep(), tmp_path, output)
+    monkeypatch.setattr("codl.sweep.expansion.code_version", lambda: "other")
+    monkeypatch.setattr("codl.sweep.work.code_version", lambda: "other")
+    assert run_sweep(sweep(), tmp_path, output, resume=True).kept == 0
+    monkeypatch.setattr("codl.sweep.work.code_version", lambda: "third")
+    with pytest.raises(InputError, match="a worker runs codl's code third, this sweep is for other"):
+        run_sweep(sweep(), tmp_path, tmp_path / "s.parquet")
+
+
+def test_a_worker_that_dies_costs_only_the_run_that_kills_it(tmp_path: Path) -> None:
+    """One portion kills its process every time (a signal to itself, as the kernel sends it when memory is short)."""
+    runs = expand(sweep(), Path())
+    portions = list(chunks(runs))
+    results = [result for some in run_in_processes([*portions, Suicidal(portions[0])], 2) for result in some]
+    assert sorted(run for run, _ in results) == sorted([*(run.id for run in runs), "lost"])
+    assert dict(results)["lost"] == {"error": DIED}
+    assert not any("error" in row for run, row in results if run != "lost")
+
+
+class Suicidal:
+    """Looks like a portion, and kills the worker that looks at its `code`."""
+
+    def __init__(self, like: Any) -> None:
+        self.like, self.runs, self.parent = like, (("lost", 1, 0.0, 0),), os.getpid()
+
+    @property
+    def code(self) -> str:
+        if os.getpid() != self.parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.like.code
+
+    def singles(self) -> list[Suicidal]:
+        return [self]
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_packaged_sweeps_are_well_formed() -> None:
+    assert set(names()) >= {"variants", "fleet"}
+    for name in names():
+        chosen, folder = load(name)
+        assert chosen.name == name and expand(chosen, folder)
+    variants, folder = load("variants")
+    runs = expand(variants, folder)
+    assert len(runs) == 20 and sum(run.requests for run in runs) == 10_000
+
+
+def test_the_fleet_study_answers_which_variant_to_ship(codl: Any, tmp_path: Path) -> None:
+    folder = load("fleet")[1]
+    text = (folder / "fleet.yaml").read_text().replace("repetitions: 20", "repetitions: 2")
+    text = text.replace("[null, 300 MHz]", "[null]").replace("[null, 17 GB/s]", "[null]")
+    for size in (320, 224):
+        (tmp_path / f"yolov2-{size}.csv").write_bytes((folder / f"yolov2-{size}.csv").read_bytes())
+    (tmp_path / "fleet.yaml").write_text(text)
+    arguments = ("sweep", tmp_path / "fleet.yaml", "-o", tmp_path / "f.parquet", "-j", "1")
+    outcome = codl(*arguments)
+    assert outcome.code == 0 and "72 runs, 0 of them from before" in outcome.err
+    assert all(len(line) <= 80 for line in outcome.out.splitlines())
+    assert "ship: yolov2-320.csv with planner codl" in outcome.out
+    document = codl(*arguments, "--resume", "--json").json
+    assert document["kept"] == document["runs"] == 72 and document["failed"] == 0
+    assert document["ship"]["model"] == "yolov2-320.csv" and document["ship"]["decisive_ms"] <= 120
+    better = [v for v in document["fleet"] if v["model"] == "paper/yolov2"]
+    assert len(better) == 3 and all(v["decisive_ms"] > 120 for v in better)
+
+
+def test_ctrl_c_leaves_a_state_to_continue_from(codl: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    file, output = tmp_path / "s.yaml", tmp_path / "r.parquet"
+    file.write_text(json.dumps({"name": "mine", "grid": GRID}))
+    done = 0
+
+    def interrupted(chunk: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done > 5:
+            raise KeyboardInterrupt
+        return work(chunk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("codl.sweep.local.work", interrupted)
+        outcome = codl("sweep", file, "-o", output, "-j", "1")
+    assert outcome.code == 130 and "continue with --resume" in outcome.err and not output.exists()
+    outcome = codl("sweep", file, "-o", output, "-j", "1", "--resume")
+    assert outcome.code == 0 and "8 runs, 5 of them from before" in outcome.err
+
+
+MISTAKES: list[tuple[Any, str]] = [
+    ([1], "must be a mapping"),
+    ({"name": "a"}, "nothing to run"),
+    ({"name": "a", "grid": {**GRID, "planner": ["cpu"]}}, "grid.planner: unknown field"),
+    ({"name": "a", "grid": {**GRID, "planners": ["magic"]}}, "grid.planners.0"),
+    ({"name": "a", "grid": {**GRID, "models": ["yolov2", "yolov2"]}}, "'yolov2' is listed twice"),
+    ({"name": "a", "grid": {**GRID, "overrides": {"gpu.frequency": []}}}, "overrides.gpu.frequency: is empty"),
+    ({"name": "a", "grid": {**GRID, "models": ["yolo9000"]}}, "no model is called 'yolo9000'"),
+    ({"name": "a", "grid": {**GRID, "models": ["gone.onnx"]}}, "gone.onnx: no such file"),
+    ({"name": "a", "grid": {**GRID, "hardware": ["sd866"]}}, "sd866: no such hardware"),
+    ({"name": "a", "grid": {**GRID, "overrides": {"gpu.colour": ["red"]}}}, "unknown name 'gpu.colour'"),
+    ({"name": "a", "grid": {**GRID, "overrides": {"gpu.frequency": ["500"]}}}, "has no unit"),
+    ({"name": "a", "grid": GRID, "exclude": [{}]}, "names no factor"),
+    ({"name": "a", "grid": GRID, "exclude": [{"objective": "latency"}]}, "leaves out every run"),
+    (
+        {"name": "a", "grid": GRID, "runs": [{"model": "fst", "hardware": "s10", "workload": "x"}]},
+        "runs.0.workload",
+    ),
+    ({"name": "a", "grid": GRID, "workloads": {"w": {"requests": 0}}}, "workloads.w.requests"),
+    ({"name": "a", "grid": GRID, "workloads": {"w": {"repetitions": 1_000_000}}}, "at most 1,000,000 are allowed"),
+    ({"name": "a", "grid": GRID, "fleet": {"shares": {"sd865": 0.7}}}, "sum to 1, not to 0.7"),
+    ({"name": "a", "grid": GRID, "fleet": {"shares": {"s10": 1}}}, "'s10' is not in the sweep; it has sd865, sd855"),
+    ({"name": "a", "grid": GRID, "fleet": {"shares": {"sd865": 1}, "latency_bound": 30}}, "has no unit"),
+    ({"name": "a", "grid": GRID, "shapes": {"x": [0]}}, "is not a shape"),
+]
+
+
+@pytest.mark.parametrize(("document", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
+def test_a_mistake_gets_one_message(codl: Any, tmp_path: Path, document: Any, message: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(json.dumps(document))
+    outcome = codl("sweep", file, "-o", tmp_path / "r.parquet")
+    assert outcome.code == 2 and message in outcome.err and outcome.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_unwritable_outputs_and_unknown_names_are_told_before_the_work(codl: Any, tmp_path: Path) -> None:
+    assert "no such sweep; known: " in codl("sweep", "flee", "-o", tmp_path / "r.parquet").err
+    assert "is a folder" in codl("sweep", "fleet", "-o", tmp_path).err
+    assert "cannot be written" in codl("sweep", "fleet", "-o", tmp_path / "none" / "r.parquet").err
+    both = codl("sweep", "fleet", "-o", tmp_path / "r.parquet", "-j", "2", "--scheduler", "tcp://127.0.0.1:1")
+    assert both.code == 2 and "not both" in both.err
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match=r"pip install 'codl\[sweep\]'"):
+        run_sweep(sweep(), tmp_path, tmp_path / "r.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_strange_file_in_the_journals_place_is_left_alone(tmp_path: Path) -> None:
+    output = tmp_path / "r.parquet"
+    for text in ("my notes\n", "[]\n", '{"schema":"codl.sweep-journal/1"}\n{"run":3}\n'):
+        journal_path(output).write_text(text)
+        with pytest.raises(FileError, match="is not a journal of a sweep"):
+            run_sweep(sweep(), tmp_path, output, resume=True)
+        assert journal_path(output).read_text() == text
+
+
+# -- the fleet ---------------------------------------------------------------------------------------------------------
+
+
+def fleet_rows(latencies: dict[tuple[str, str], list[float | None]]) -> list[Row]:
+    return [
+        {"model": model, "planner": "codl", "hardware": hardware, "latency_ms": ms, "energy_j": 1.0,
+         "error": "broken" if ms is None else None}
+        for (model, hardware), values in latencies.items() for ms in values
+    ]  # fmt: skip
+
+
+def test_percentiles_weigh_hardware_by_its_share_however_many_runs_it_has() -> None:
+    from codl.sweep.fleet import study
+
+    fleet = Fleet.model_validate({"shares": {"fast": 0.9, "slow": 0.1}, "percentile": 90, "latency_bound": 0.015})
+    (found,) = study(fleet_rows({("m", "fast"): [10.0], ("m", "slow"): [20.0] * 50, ("m", "other"): [99.0]}), fleet)
+    assert found.percentiles_ms[50] == 10.0 and found.percentiles_ms[95] == 20.0
+    assert found.bound_ms == 10.0  # exactly 90 % are that fast
+    assert found.within == pytest.approx(0.9) and found.covered == pytest.approx(1.0)
+
+
+def test_the_most_preferred_model_that_runs_everywhere_in_time_is_shipped() -> None:
+    from codl.sweep.fleet import study, to_ship
+
+    shares = {"a": 0.5, "b": 0.5}
+    rows = fleet_rows(
+        {
+            ("best", "a"): [10.0], ("best", "b"): [None],  # does not run on b
+            ("good", "a"): [10.0], ("good", "b"): [11.0],
+            ("small", "a"): [1.0], ("small", "b"): [1.0],
+        }
+    )  # fmt: skip
+    models = ["best", "good", "small"]
+    for bound, expected in ((0.012, "good"), (0.0105, "small"), (0.0001, None)):
+        fleet = Fleet.model_validate({"shares": shares, "latency_bound": bound})
+        ship = to_ship(study(rows, fleet), fleet, models)
+        assert (ship.model if ship else None) == expected
+    preferred = Fleet.model_validate({"shares": shares, "preference": ["small"]})
+    ship = to_ship(study(rows, preferred), preferred, models)
+    assert ship is not None and ship.model == "small"
+
+
+def test_the_public_names_are_there() -> None:
+    assert all(hasattr(codl.sweep, name) for name in codl.sweep.__all__)
