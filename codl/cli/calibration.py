@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from codl import hardware as hw
 from codl.cli import options
-from codl.cli.console import note, print_json, progress, table
+from codl.cli.console import note, print_json, progress, share, table
 
 Processor = Annotated[str, typer.Option("--processor", metavar="cpu|gpu", help="Whose latencies the table holds.")]
 
@@ -39,6 +40,7 @@ def calibrate(
     from codl.calibrate import calibrate as measure
     from codl.real.devices import choose
 
+    options.require_folders(output)
     assignment = choose(cpu, gpu)
     with progress("Describing this machine") as ticker:
         description = measure(assignment, name=output.stem if output else hw.HOST, report=ticker, thorough=thorough)
@@ -63,6 +65,7 @@ def predict(
     """
     from codl.cost.tables import predict_table, write_table
 
+    options.require_folders(output)
     rows = predict_table(operators, hw.load(hardware), processor)
     if output:
         write_table(rows, output)
@@ -70,7 +73,9 @@ def predict(
     if json:
         print_json({"operators": rows})
     elif not output:
-        table("", list(rows[0]) if rows else [], [list(row.values()) for row in rows])
+        measured = ("measured us",) if any("measured_us" in row for row in rows) else ()
+        cells = [(_operator(row), row["latency_us"], *([row.get("measured_us")] if measured else ())) for row in rows]
+        table(f"predicted for {processor} of {hardware}", ("operator", "latency us", *measured), cells)
 
 
 def fit(
@@ -92,11 +97,33 @@ def fit(
     """
     from codl.cost.tables import fit_table
 
+    options.require_folders(output)
     fitted = fit_table(measurements, hw.load(hardware), processor, cross_validate=cross_validate)
     hw.write(fitted.hardware, output)
     note(f"wrote {output}")
     if json:
         print_json({"accuracy": fitted.accuracy})
     else:
-        columns = list(fitted.accuracy[0]) if fitted.accuracy else []
-        table("accuracy", columns, [list(row.values()) for row in fitted.accuracy])
+        _show_accuracy(fitted.accuracy, cross_validate)
+
+
+def _operator(row: dict[str, Any]) -> str:
+    """A row of a table of operators in a few words: `conv 3x3/2 64 -> 128, input 56x56`."""
+    kernel = "x".join(str(row[key]) for key in ("kernel_h", "kernel_w") if row.get(key))
+    stride = f"/{row['stride_h']}" if str(row.get("stride_h") or 1) != "1" else ""
+    size = "x".join(str(row[key]) for key in ("in_h", "in_w") if row.get(key))
+    channels = " -> ".join(str(row[key]) for key in ("in_channels", "out_channels") if row.get(key))
+    groups = f", {row['groups']} groups" if str(row.get("groups") or 1) != "1" else ""
+    return f"{row['kind']} {kernel}{stride} {channels}, input {size}{groups}".replace("  ", " ")
+
+
+def _show_accuracy(rows: Sequence[dict[str, Any]], cross_validate: str | None) -> None:
+    prefixes = [("fitted", ""), *([("left out", "left_out_")] if cross_validate else [])]
+    for title, prefix in prefixes:
+        cells = [
+            (row["kernel"], row["operators"], share(row[f"{prefix}within_10_percent"]),
+             share(row[f"{prefix}within_20_percent"]), f"{100 * row[f'{prefix}median_error']:.1f} %")
+            for row in rows
+        ]  # fmt: skip
+        told = "operators that the fit has seen" if not prefix else f"each {cross_validate} predicted from the others"
+        table(f"{title}: {told}", ("kernel", "operators", "within 10 %", "within 20 %", "median error"), cells)

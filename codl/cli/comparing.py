@@ -137,8 +137,8 @@ def _show(document: Row, details: list[Comparison]) -> None:
     ]  # fmt: skip
     table("prediction and measurement of the same plans", columns, cells)
     out.print(
-        "error: (simulated - measured) / measured, the sum of the duration error (tasks\n"
-        "took another time than predicted) and the scheduling error (what is left when\n"
+        "error: (simulated - measured) / measured, the sum of the duration error (tasks "
+        "took another time than predicted) and the scheduling error (what is left when "
         "measured durations are replayed); within: operators predicted within 10 %"
     )
     for row, found in zip(document["models"], details, strict=True):

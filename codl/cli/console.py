@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -33,20 +35,24 @@ def print_json(document: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
-    """A table whose first column is text and whose other columns are right-aligned figures."""
-    grid = Table(
-        title=title or None,
-        caption=caption or None,
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-    )
+    """A table: figures right-aligned and never broken, texts left-aligned and folded where the terminal is narrow."""
+    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    cells = [[_cell(value) for value in row] for row in rows]
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index < 2 else "right", overflow="fold", no_wrap=index == 0)
-    for row in rows:
-        grid.add_row(*(_cell(value) for value in row))
+        texts = [row[index] for row in cells]
+        figures = any(text != "-" for text in texts) and all(_FIGURE.match(text) for text in texts)
+        short = all(len(text) <= _SHORT for text in texts)
+        grid.add_column(column, justify="right" if figures else "left", overflow="fold", no_wrap=short)
+    for row in cells:
+        grid.add_row(*map(escape, row))
     out.print(grid)
+    if caption:
+        out.print(caption, markup=False)
+
+
+_FIGURE = re.compile(r"([-+]?\d[\d.]*(e[-+]?\d+)?( ?%)?( @ \d+%)?|-|yes|no)$")
+_SHORT = 12
+"""Characters up to which a column's texts are kept on one line."""
 
 
 def _cell(value: Any) -> str:

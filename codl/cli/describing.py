@@ -43,9 +43,9 @@ def list_models(context: typer.Context, json: options.Json = False) -> None:
 
 
 def _sizes(inputs: dict[str, list[int]]) -> str:
-    """Inputs with their sizes, the first two of many: an operator list has one for each row that nothing feeds."""
-    texts = [f"{name} {'x'.join(map(str, shape))}" for name, shape in inputs.items()]
-    return ", ".join(texts[:2]) + (f" and {len(texts) - 2} more" if len(texts) > 2 else "")
+    """The first input's size; an operator list has an input for each row that nothing feeds."""
+    texts = ["x".join(map(str, shape)) for shape in inputs.values()]
+    return ", ".join(texts[:1]) + (f" + {len(texts) - 1}" if len(texts) > 1 else "")
 
 
 @models_app.command(name="export")
@@ -106,8 +106,11 @@ def show_hardware(name: Annotated[str, typer.Argument(metavar="HW")], json: opti
         f"memory {description.memory.bandwidth / 1e9:.1f} GB/s, {sharing.kind}; {sync}; "
         f"idle {description.power.idle:.2f} W"
     )
-    rows2 = [(c.source, c.method, c.date, c.residual, ", ".join(c.constants)) for c in description.calibration]
-    table("\ncalibration", ("source", "method", "date", "residual", "constants"), rows2)
+    out.print("\nwhere the constants come from")
+    for entry in description.calibration:
+        out.print(f"\n{', '.join(entry.constants)}", markup=False, style="bold")
+        told = (entry.source, entry.method, entry.date, f"left unexplained: {entry.residual}" if entry.residual else "")
+        out.print("; ".join(filter(None, told)), markup=False)
 
 
 def devices(json: options.Json = False) -> None:
@@ -128,8 +131,8 @@ def devices(json: options.Json = False) -> None:
         }
         print_json({"devices": found, "chosen": chosen})
         return
-    rows = [(d.id, d.name, d.compute_units, d.version, _roles(d.id, assignment)) for d in found]
-    table("", ("device", "name", "compute units", "version", "plays"), rows)
+    rows = [(d.id, d.name, d.compute_units, " ".join(d.version.split()[:2]), _roles(d.id, assignment)) for d in found]
+    table("", ("device", "name", "units", "version", "plays"), rows, "units: compute units")
     out.print(assignment.why, markup=False)
 
 

@@ -23,7 +23,9 @@ def plan(
     hardware: options.Hardware,
     planner: options.Planner = "codl",
     data_type: options.DataType = "auto",
-    objective: Annotated[str, typer.Option("--objective", metavar="latency", help="What to minimise.")] = "latency",
+    objective: Annotated[
+        str, typer.Option("--objective", metavar="latency|energy|edp", help="What to minimise; edp = energy x latency.")
+    ] = "latency",
     published: Annotated[
         Path | None,
         typer.Option(
@@ -38,6 +40,7 @@ def plan(
 
     Example: codl plan yolov2 --hardware sd865 --planner codl -o plan.json
     """
+    options.require_folders(output)
     workspace = Workspace(load_hardware(hardware), data_type, options.shapes(shape), objective)
     run = workspace.follow(model, published) if published else workspace.prepare(model, planner)
     if output:

@@ -34,7 +34,7 @@ from codl.runs import (
 from codl.scenario import load as load_scenario
 
 Scenario_ = Annotated[
-    str | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file or the name of a packaged one.")
+    str | None, typer.Argument(metavar="SCENARIO", help="A scenario file or the name of a packaged one.")
 ]
 SUMMARY = ("model", "planner", "ms", "compute", "sharing", "cpu", "gpu", "chains", "split")
 
@@ -108,8 +108,8 @@ def simulate(
         for r in rows
     ]  # fmt: skip
     caption = (
-        "ms: latency; J: energy of one inference; cpu, gpu: share of the latency that each\n"
-        "is busy; split: operators computed by both"
+        "ms: latency; J: energy of one inference; cpu, gpu: share of the latency during "
+        "which each is busy; split: operators computed by both"
     )
     table(f"simulated on {rows[0]['hardware']}", columns, cells, caption)
 
@@ -218,7 +218,7 @@ def execute(
             for r in rows
         ]  # fmt: skip
         caption = (
-            "ms: median latency; cpu, gpu: share of it that each is busy; split: operators\n"
+            "ms: median latency; cpu, gpu: share of it during which each is busy; split: operators "
             "computed by both; noise: spread of the runs; error: relative to the output's range"
         )
         table(f"measured: {devices.why}", columns, cells, caption)

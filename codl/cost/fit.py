@@ -165,4 +165,5 @@ def _spread(matrix: np.ndarray, measured: np.ndarray, times: np.ndarray, units: 
     noise = float(np.sum((scaled.sum(axis=1) - 1) ** 2)) / freedom
     covariance = noise * np.linalg.pinv(scaled.T @ scaled)
     names = [unit for unit, used in zip(units, active, strict=True) if used]
-    return dict(zip(names, np.sqrt(np.diag(covariance)).tolist(), strict=True))
+    variances = np.maximum(np.diag(covariance), 0.0)  # of a singular matrix, rounding may leave less than nothing
+    return dict(zip(names, np.sqrt(variances).tolist(), strict=True))

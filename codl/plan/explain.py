@@ -25,7 +25,7 @@ from codl.plan.sharing import Fetch, Share
 from codl.plan.singles import Isolated
 from codl.plan.tables import DIMENSIONS
 
-TERMS = ("compute", "transform and copy", "map and unmap", "synchronisation")
+TERMS = ("compute", "transform, copy", "map, unmap", "sync")
 """What the cost of an alternative is made of, in the order of `Alternative.terms`."""
 
 _UNWEIGHED = {"optimal": ("neighbours", "the whole plan is faster so: results are where neighbours need them")}

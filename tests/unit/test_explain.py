@@ -55,10 +55,10 @@ def test_the_planner_without_chains_chooses_the_cheapest() -> None:
 def test_free_synchronisation_is_no_reason_any_more() -> None:
     hardware = hw.load("sd865")
     _, found = explained(hardware, "hybrid")
-    assert "synchronisation" in {each.decided_by for each in found if len(each.chosen.chain.shares) == 1}
+    assert "sync" in {each.decided_by for each in found if len(each.chosen.chain.shares) == 1}
     free = {"pre_sync": 0.0, "pre_sync_bound": 0.0, "post_sync": 0.0}
     _, found = explained(hardware.model_copy(update={"sharing": hardware.sharing.model_copy(update=free)}), "hybrid")
-    assert "synchronisation" not in {each.decided_by for each in found}
+    assert "sync" not in {each.decided_by for each in found}
 
 
 def test_a_planner_that_weighs_nothing_is_named_as_the_reason() -> None:
