@@ -1,0 +1,274 @@
+"""codl beside ONNX Runtime, OpenVINO, MNN and ncnn: float32, the same cores, one interleaved run a network.
+
+    python bench/peers.py [--networks vgg16 ...] [--seconds 25] [--json peers.json] [--update docs/performance.md]
+
+Every figure is the wall time of one call, from the caller's array to arrays that the caller may read, so that changes
+of layout count. The contestants take turns; after each change one call is not counted (it pays for the other's caches
+and sleeping threads). Ratios are medians of ratios of neighbouring measurements. Each network has a process of its
+own; engines that are not installed, or cannot read a network, are named with the reason. `codl` is the whole CPU device,
+`codl on two` the plan of `--planner` over its two halves. The first run on a machine calibrates it (a minute).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import Any
+
+import numpy as np
+import onnx
+
+sys.path.insert(0, str(Path(__file__).parent))  # run as a script, or by its path from anywhere
+
+from engines import PEERS, CannotRead, Run, version
+from networks import NETWORKS
+
+from codl.io import atomic_path
+
+WHOLE, TWO = "codl", "codl on two"
+AGREES = 1e-3
+"""Largest difference from ONNX Runtime's outputs, relative to the largest magnitude of each."""
+TARGETS: Mapping[str, float] = {"vgg16": 0.75, "yolov2": 0.75, "posenet": 0.75}
+WORST, MEAN = 1.15, 0.9
+MARKERS = ("<!-- table of bench/peers.py -->", "<!-- end of table -->")
+_MOST_ROUNDS, _LEAST_ROUNDS = 60, 5
+
+
+# -- one network, in a process of its own ------------------------------------------------------------------------------
+
+
+def contestants(path: Path, data: np.ndarray, threads: int, planner: str) -> tuple[dict[str, Run], dict[str, str]]:
+    """What runs, by label; and why the others do not."""
+    runs: dict[str, Run] = {}
+    missing: dict[str, str] = {}
+    for label, (load, _) in PEERS.items():
+        try:
+            runs[label] = load(path, data, threads)
+        except ImportError as error:
+            missing[label] = f"not installed: {error}"
+        except (CannotRead, RuntimeError, subprocess.TimeoutExpired) as error:
+            missing[label] = f"cannot read it: {error}"
+    for label, load in ((WHOLE, _whole), (TWO, _two)):
+        runs[label] = load(path, data, planner)
+    return runs, missing
+
+
+def _whole(path: Path, data: np.ndarray, planner: str) -> Run:
+    from codl.real.devices import find
+
+    device = next(info.id for info in find() if info.kind == "cpu")
+    return _session(path, data, "gpu", (device, device))
+
+
+def _two(path: Path, data: np.ndarray, planner: str) -> Run:
+    return _session(path, data, planner, None)
+
+
+def _session(path: Path, data: np.ndarray, planner: str, devices: tuple[str, str] | None) -> Run:
+    import codl
+
+    session = codl.load(path, planner=planner, devices=devices)
+    feed = {session.input_names[0]: data}
+    return lambda: session.run(feed)
+
+
+def interleaved(runs: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
+    """Wall times in ms by label, one a round; at least `_LEAST_ROUNDS` rounds, however long they take."""
+    times: dict[str, list[float]] = {label: [] for label in runs}
+    began = time.perf_counter()
+    for index in range(_MOST_ROUNDS):
+        for label, run in runs.items():
+            run()
+            before = time.perf_counter()
+            run()
+            times[label].append((time.perf_counter() - before) * 1e3)
+        if index + 1 >= _LEAST_ROUNDS and time.perf_counter() - began > seconds:
+            break
+    return times
+
+
+def errors(runs: Mapping[str, Run]) -> dict[str, float]:
+    """Of each contestant's outputs against the first one's."""
+    first, *_ = runs
+    expected = [np.array(output) for output in runs[first]()]
+    found = {}
+    for label, run in runs.items():
+        outputs = [np.array(output).reshape(want.shape) for output, want in zip(run(), expected, strict=True)]
+        found[label] = max(
+            float(np.abs(have - want).max() / np.abs(want).max()) for have, want in zip(outputs, expected, strict=True)
+        )
+    return found
+
+
+def measure(name: str, threads: int, seconds: float, planner: str) -> dict[str, Any]:
+    """The row of one network."""
+    with tempfile.TemporaryDirectory(prefix="codl-peers-") as folder:
+        path = Path(folder) / f"{name}.onnx"
+        model = NETWORKS[name]()
+        shape = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
+        onnx.save(model, path)
+        data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        runs, missing = contestants(path, data, threads, planner)
+        deviation = errors(runs)
+        times = interleaved(runs, seconds)
+    peers = [label for label in runs if label in PEERS]
+    best = min(peers, key=lambda label: median(times[label]), default=None)
+    row: dict[str, Any] = {"network": name, "best_peer": best, "rounds": len(times[WHOLE]), "missing": missing}
+    row["contestants"] = {
+        label: {
+            "median_ms": median(values),
+            "noise": float(np.subtract(*np.percentile(values, [75, 25]))) / 2 / median(values),
+            "max_relative_error": deviation[label],
+            "ratio": median(a / b for a, b in zip(values, times[best], strict=True)) if best else None,
+        }
+        for label, values in times.items()
+    }
+    return row
+
+
+# -- all networks ------------------------------------------------------------------------------------------------------
+
+
+def in_own_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The row of a network, measured by this script in another process; a crash costs this row only."""
+    with tempfile.TemporaryDirectory(prefix="codl-peers-") as folder:
+        out = Path(folder) / "row.json"
+        command = [
+            sys.executable, __file__, "--one", name, "--json", str(out), "--seconds", str(arguments.seconds),
+            "--threads", str(arguments.threads), "--planner", arguments.planner,
+        ]  # fmt: skip
+        done = subprocess.run(command, stdout=sys.stderr, check=False)
+        with suppress(OSError, ValueError):
+            row: dict[str, Any] = json.loads(out.read_text())
+            return row
+    return {"network": name, "failed": f"exit code {done.returncode}; its messages are above"}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: medians in ms (± half the interquartile range), codl's ratio to the fastest peer, the largest error."""
+    labels = [*PEERS, WHOLE, TWO]
+    lines = ["| network | " + " | ".join(labels) + " | ratio | error |", "|" + " --- |" * (len(labels) + 3)]
+    for row in rows:
+        if "failed" in row:
+            lines.append(f"| {row['network']} | failed: {row['failed']} |" + " |" * (len(labels) + 1))
+            continue
+        cells = []
+        for label in labels:
+            own = row["contestants"].get(label)
+            if own is None:
+                cells.append(row["missing"][label].split(":")[0])
+                continue
+            wrong = "" if own["max_relative_error"] <= AGREES else f" (error {own['max_relative_error']:.1g})"
+            text = f"{own['median_ms']:.1f} ±{own['noise']:.0%}{wrong}"
+            cells.append(f"**{text}**" if label == row["best_peer"] else text)
+        whole = row["contestants"][WHOLE]
+        ratio = "-" if whole["ratio"] is None else f"{best_ratio(row):.2f}"
+        lines.append(f"| {row['network']} | {' | '.join(cells)} | {ratio} | {whole['max_relative_error']:.0e} |")
+    return "\n".join(lines)
+
+
+def best_ratio(row: Mapping[str, Any]) -> float:
+    """Of codl's faster way to the fastest peer."""
+    return min(float(row["contestants"][label]["ratio"]) for label in (WHOLE, TWO))
+
+
+def verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each target with what was reached."""
+    ratios = {row["network"]: best_ratio(row) for row in rows if row.get("best_peer")}
+    lines = []
+    for name, bound in TARGETS.items():
+        if name in ratios:
+            lines.append(f"{name}: {ratios[name]:.2f} (target {bound}): {_met(ratios[name] <= bound)}")
+    if ratios:
+        mean, (worst, name) = geometric_mean(ratios.values()), max((ratio, name) for name, ratio in ratios.items())
+        lines.append(f"geometric mean of {len(ratios)} networks: {mean:.2f} (target {MEAN}): {_met(mean <= MEAN)}")
+        lines.append(f"worst: {name} {worst:.2f} (target {WORST}): {_met(worst <= WORST)}")
+    wrong = [
+        row["network"] for row in rows if "failed" not in row
+        and any(row["contestants"][label]["max_relative_error"] > AGREES for label in (WHOLE, TWO))
+    ]  # fmt: skip
+    lines.append(f"outputs of codl that differ by more than {AGREES:g}: {', '.join(wrong) or 'none'}")
+    return lines
+
+
+def _met(holds: bool) -> str:
+    return "met" if holds else "missed"
+
+
+def environment(threads: int) -> dict[str, Any]:
+    from codl.real.devices import fingerprint
+
+    return {
+        "date": datetime.now().astimezone().date().isoformat(),
+        "threads": threads,
+        "load_before": os.getloadavg()[0],
+        **fingerprint(),
+        "python": platform.python_version(),
+        **{package: version(package) or "not installed" for _, package in PEERS.values()},
+    }
+
+
+def report(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    """What goes into the documentation."""
+    versions = ", ".join(f"{label} {facts[package]}" for label, (_, package) in PEERS.items())
+    head = f"{facts['date']}, {facts['cpu']}, {facts['threads']} threads, Python {facts['python']}; {versions}."
+    missing = [
+        f"- {row['network']}: {label} {why}" for row in rows for label, why in row.get("missing", {}).items()
+    ]  # fmt: skip
+    return "\n".join([head, "", table(rows), "", *(f"- {line}" for line in verdict(rows)), *missing])
+
+
+def update(path: Path, text: str) -> None:
+    """Replace what lies between the markers of a document."""
+    document = path.read_text(encoding="utf-8")
+    before, found, rest = document.partition(MARKERS[0])
+    _, closed, after = rest.partition(MARKERS[1])
+    if not found or not closed:
+        sys.exit(f"{path} has no lines {MARKERS[0]!r} and {MARKERS[1]!r}")
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    from codl.real.opencl import usable_cores
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--seconds", type=float, default=25.0, help="of measuring, a network")
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--planner", default="optimal", help="of the plan over two halves")
+    parser.add_argument("--json", type=Path, help="write everything measured here")
+    parser.add_argument("--update", type=Path, metavar="DOCUMENT", help="replace the table in this document")
+    parser.add_argument("--one", choices=NETWORKS, metavar="NAME", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        row = measure(arguments.one, arguments.threads, arguments.seconds, arguments.planner)
+        arguments.json.write_text(json.dumps(row))
+        return
+    facts = environment(arguments.threads)
+    rows = []
+    for name in arguments.networks:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        rows.append(in_own_process(name, arguments))
+    text = report(rows, facts)
+    print(text)
+    if arguments.json:
+        with atomic_path(arguments.json) as temporary:
+            temporary.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1), encoding="utf-8")
+    if arguments.update:
+        update(arguments.update, text)
+
+
+if __name__ == "__main__":
+    main()
