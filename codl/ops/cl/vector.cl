@@ -21,3 +21,13 @@ typedef float UNALIGNED __attribute__((ext_vector_type(SIMD), aligned(4)));
 #define LOAD_PRIVATE(from) (*(__private const UNALIGNED *)(from))
 #define STORE_PRIVATE(to, v) (*(__private UNALIGNED *)(to) = (v))
 #endif
+
+/* A hint that `from` will be read soon; it may point anywhere. */
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define SOON(from) __builtin_prefetch((const __global void *)(from), 0, 3)
+#endif
+#endif
+#ifndef SOON
+#define SOON(from)
+#endif

@@ -11,7 +11,8 @@
    y   feature map; y_offset is the first element computed, channels y_c apart
    Tile (r, c) of a `rows` x `columns` box reads input rows from r * OUT + origin_y on; outside lies padding.
    Global size: (ceil(tiles of all images / (tiles * PIXELS)), ceil(blocks / blocks_per_item), 1).
-   Compile with SIMD (4, 8, 16), PIXELS (6, 14), OUT (2, 4), ACTIVATION. */
+   Compile with SIMD (4, 8, 16), PIXELS (6, 14), OUT (2, 4), ACTIVATION. Loops over arrays of vectors are unrolled by
+   request: the arrays would not become registers otherwise. */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
@@ -73,22 +74,28 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
                          && from[m] + (IN - 1) * (x_y + x_x) + c0 + length + SIMD <= x_limit;
       for (int c = 0; c < length; c += SIMD) {
         VEC half_way[IN][IN];
+#pragma unroll
         for (int j = 0; j < IN; j++) {
           VEC d[IN], t[IN];
           if (inner)
+#pragma unroll
             for (int i = 0; i < IN; i++)
               d[i] = LOAD(x + from[m] + i * x_y + j * x_x + c0 + c);
           else
+#pragma unroll
             for (int i = 0; i < IN; i++)
               d[i] = (uint)(in_y[m] + i) < (uint)height && (uint)(in_x[m] + j) < (uint)width
                          ? channels_at(x, from[m] + i * x_y + j * x_x + c0 + c, length - c, x_limit) : (VEC)(0.0f);
           TRANSFORM_INPUT(t, d)
+#pragma unroll
           for (int i = 0; i < IN; i++)
             half_way[i][j] = t[i];
         }
+#pragma unroll
         for (int i = 0; i < IN; i++) {
           VEC t[IN];
           TRANSFORM_INPUT(t, half_way[i])
+#pragma unroll
           for (int j = 0; j < IN; j++)
             STORE_PRIVATE(transformed + (i * IN + j) * INPUTS_APART + m * ROW + c, t[j]);
         }
@@ -108,6 +115,7 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
             EACH(RESUME)
           }
           for (int k = 0; k < length; k++, now += V) {
+            SOON(now + length * V); /* the next point's weights: from here the processor would not guess it */
             const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD);
             EACH(STEP)
           }
@@ -123,17 +131,22 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
       for (int side = 0; side < 2; side++) {
         const VEC bias = LOAD(b + channel + side * SIMD);
         VEC half_way[OUT][IN];
+#pragma unroll
         for (int j = 0; j < IN; j++) {
           VEC d[IN], t[OUT];
+#pragma unroll
           for (int i = 0; i < IN; i++)
             d[i] = sums[(block * IN * IN + i * IN + j) * SUMS_APART + m * 2 + side];
           TRANSFORM_OUTPUT(t, d)
+#pragma unroll
           for (int i = 0; i < OUT; i++)
             half_way[i][j] = t[i];
         }
+#pragma unroll
         for (int i = 0; i < OUT; i++) {
           VEC t[OUT];
           TRANSFORM_OUTPUT(t, half_way[i])
+#pragma unroll
           for (int j = 0; j < OUT; j++)
             results[side][i][j] = ACTIVATE(t[j] + bias, p, q);
         }
