@@ -131,12 +131,12 @@ def read(path: str | Path) -> Scenario:
         update={
             "models": tuple(beside(folder, model) for model in scenario.models),
             "hardware": beside(folder, scenario.hardware),
-            "workload": _placed(folder, scenario.workload),
+            "workload": placed(folder, scenario.workload),
         }
     )
 
 
-def _placed(folder: Path, workload: Workload | None) -> Workload | None:
+def placed(folder: Path, workload: Workload | None) -> Workload | None:
     """The workload with the files that it names as found beside the scenario file."""
     if workload is None:
         return None

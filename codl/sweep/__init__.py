@@ -69,7 +69,7 @@ def run_sweep(
     wanted = {run.id for run in runs}
     with Journal(output, resume) as journal:
         known = {**(table.finished(output) if resume else {}), **journal.results}
-        results = {run: row for run, row in known.items() if run in wanted and ERROR not in row}
+        results = {run: rows for run, rows in known.items() if run in wanted and ERROR not in rows[0]}
         kept = len(results)
         missing = [run for run in runs if run.id not in results]
         if report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,8 @@ from codl import models
 from codl.errors import FileError, InputError, SchemaError
 from codl.hardware import Hardware
 from codl.io import digest
-from codl.sweep.spec import Point, Sweep, located
+from codl.sweep.spec import Inferences, Point, Sweep, located
+from codl.workload import Workload
 
 OVERRIDE = "set."
 """Columns of overridden constants begin with this."""
@@ -59,9 +60,14 @@ class Run:
     id: str
     factors: Mapping[str, Any]
     setup: Setup
-    requests: int
-    jitter: float
-    seed: int
+    work: Inferences | Workload
+
+    @property
+    def requests(self) -> int:
+        """Inferences that it simulates."""
+        if isinstance(self.work, Inferences):
+            return self.work.requests
+        return sum(stream.requests for stream in self.work.streams) * self.work.repetitions
 
 
 @cache
@@ -109,8 +115,10 @@ def _content(model: str) -> str:
     """Changes when the model does: a digest of the file; a packaged model is part of the code's version."""
     models.is_list(model)  # raises for an unknown name
     path = Path(model)
-    if path.suffix.lower() not in (".onnx", ".csv"):
-        return model
+    return _of_file(path) if path.suffix.lower() in (".onnx", ".csv") else model
+
+
+def _of_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -137,30 +145,29 @@ def _setup(sweep: Sweep, folder: Path, point: Point, hardware: Hardware, content
 
 
 def _runs(sweep: Sweep, point: Point, setup: Setup, columns: Iterable[str]) -> Iterator[Run]:
-    workload = sweep.workloads[str(point.workload)]
-    factors = {
+    described = sweep.workloads[str(point.workload)]
+    factors: dict[str, Any] = {
         "model": point.model,
         "hardware": point.hardware,
         "planner": point.planner,
         "data_type_choice": point.data_type,
         "objective": point.objective,
         "workload": point.workload,
-        "requests": workload.requests,
-        "jitter": workload.jitter,
     } | {OVERRIDE + name: point.overrides.get(name) for name in columns}
     if sweep.fleet is not None:
         factors["share"] = sweep.fleet.shares.get(point.hardware, 0.0)
-    for repetition in range(workload.repetitions):
-        seed = workload.seed + repetition
-        identity = digest([setup.key, workload.requests, workload.jitter, seed, point.workload])
-        yield Run(
-            identity,
-            factors | {"repetition": repetition, "seed": seed},
-            setup,
-            workload.requests,
-            workload.jitter,
-            seed,
-        )
+    works: Iterable[Inferences | Workload] = described.each() if isinstance(described, Inferences) else (described,)
+    for repetition, work in enumerate(works):
+        identity = digest([setup.key, point.workload, work, *_recorded(work)])
+        run = Run(identity, {}, setup, work)
+        noise = {"requests": run.requests, "jitter": work.jitter, "repetition": repetition, "seed": work.seed}
+        yield replace(run, factors=factors | noise)
+
+
+def _recorded(work: Inferences | Workload) -> list[str]:
+    """Digests of the arrival traces that a workload names."""
+    streams = () if isinstance(work, Inferences) else work.streams
+    return [_of_file(Path(stream.arrivals.trace)) for stream in streams if stream.arrivals.trace is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +175,8 @@ class Chunk:
     """Runs of one setup that a worker takes together."""
 
     setup: Setup
-    runs: tuple[tuple[str, int, float, int], ...]
-    """(id, requests, jitter, seed) of each."""
+    runs: tuple[tuple[str, Inferences | Workload], ...]
+    """Id of each, and what it simulates."""
     code: str
 
     def singles(self) -> list[Chunk]:
@@ -192,4 +199,4 @@ def chunks(runs: Iterable[Run]) -> Iterator[Chunk]:
 
 
 def _chunk(runs: list[Run]) -> Chunk:
-    return Chunk(runs[0].setup, tuple((r.id, r.requests, r.jitter, r.seed) for r in runs), code_version())
+    return Chunk(runs[0].setup, tuple((run.id, run.work) for run in runs), code_version())

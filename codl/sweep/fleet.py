@@ -38,7 +38,7 @@ class Variant:
 def study(rows: Sequence[Row], fleet: Fleet) -> list[Variant]:
     """Every model and planner of a sweep over the fleet, in the order of the table.
 
-    Each run is one observation of `latency_ms`. Runs of one hardware (its overrides, workloads and repetitions) share
+    Each row is one observation of `latency_ms`. Runs of one hardware (its overrides, workloads and repetitions) share
     that hardware's part of the fleet evenly.
     """
     groups: dict[tuple[str, str], list[Row]] = {}

@@ -25,6 +25,10 @@ def journal_path(output: Path) -> Path:
     return output.with_name(output.name + ".journal")
 
 
+def _are_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
 class Journal:
     """The open journal of one output file; `results` by run id holds what it had and what was added.
 
@@ -41,7 +45,7 @@ class Journal:
         if output.is_dir():
             raise FileError(output, "is a folder, not a file")
         self.path = journal_path(output)
-        self.results: dict[str, Row] = {}
+        self.results: dict[str, list[Row]] = {}
         try:
             self._file = self.path.open("a+b")
         except OSError as error:
@@ -75,23 +79,23 @@ class Journal:
                 "continue it with --resume, or delete this file"
             )
         self._file.truncate(len(whole))
-        self.results = {line["run"]: line["row"] for line in lines[1:]}
+        self.results = {line["run"]: line["rows"] for line in lines[1:]}
 
     def _parse(self, whole: bytes) -> list[Row]:
         try:
             lines = [json.loads(line) for line in whole.splitlines()]
             if all(isinstance(line, dict) for line in lines) and all(
-                isinstance(line.get("run"), str) and isinstance(line.get("row"), dict) for line in lines[1:]
+                isinstance(line.get("run"), str) and _are_rows(line.get("rows")) for line in lines[1:]
             ):
                 return lines
         except (ValueError, RecursionError):
             pass
         raise FileError(self.path, "is not a journal of a sweep; move it away")
 
-    def add(self, results: Iterable[tuple[str, Row]]) -> None:
+    def add(self, results: Iterable[tuple[str, list[Row]]]) -> None:
         """Keep finished runs: on the disk before this returns."""
         results = list(results)
-        self._append([{"run": run, "row": row} for run, row in results])
+        self._append([{"run": run, "rows": rows} for run, rows in results])
         self.results.update(results)
 
     def _append(self, documents: Iterable[Row]) -> None:

@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from codl.errors import FileError
 from codl.io import packaged, read_yaml, validate
-from codl.scenario import DataTypeChoice, PlannerName, beside
+from codl.scenario import DataTypeChoice, PlannerName, beside, placed
 from codl.units import Seconds
+from codl.workload import Workload
 
 Objective = Literal["latency", "energy", "edp"]
 MAX_RUNS = 1_000_000
@@ -25,7 +26,7 @@ class _Strict(BaseModel):
 
 
 class Inferences(_Strict):
-    """What one run simulates: inferences, one after another."""
+    """What one run simulates: inferences, one after another on the idle machine."""
 
     requests: int = Field(default=1, gt=0, le=1_000_000)
     jitter: float = Field(default=0.0, ge=0, lt=10)
@@ -34,6 +35,20 @@ class Inferences(_Strict):
     """Of the first repetition; each further one adds 1."""
     repetitions: int = Field(default=1, gt=0, le=MAX_RUNS)
     """So many runs, that differ in their seeds."""
+
+    def each(self) -> Iterator[Inferences]:
+        """What every repetition simulates."""
+        for seed in range(self.seed, self.seed + self.repetitions):
+            yield self.model_copy(update={"seed": seed, "repetitions": 1})
+
+
+def _kind(value: Any) -> str:
+    streams = "streams" in value if isinstance(value, Mapping) else isinstance(value, Workload)
+    return "workload" if streams else "inferences"
+
+
+Work = Annotated[Annotated[Inferences, Tag("inferences")] | Annotated[Workload, Tag("workload")], Discriminator(_kind)]
+"""One or the other; a workload (as in a scenario file) has `streams`."""
 
 
 class Grid(_Strict):
@@ -128,11 +143,19 @@ class Sweep(_Strict):
     grid: Grid | None = None
     runs: tuple[Point, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
-    workloads: Mapping[str, Inferences] = Field(default={"single": Inferences()}, min_length=1)
+    workloads: Mapping[str, Work] = Field(default={"single": Inferences()}, min_length=1)
     """What is simulated, by name; one inference if it is not given."""
     shapes: Mapping[str, tuple[int, ...]] = {}
     """Sizes of inputs that models leave open, by input name."""
     fleet: Fleet | None = None
+
+    @field_validator("workloads")
+    @classmethod
+    def _anonymous(cls, value: Mapping[str, Inferences | Workload]) -> Mapping[str, Inferences | Workload]:
+        for name, workload in value.items():
+            if isinstance(workload, Workload) and workload.names_models:
+                raise ValueError(f"{name}: its streams name models; in a sweep the grid does")
+        return value
 
     @field_validator("shapes")
     @classmethod
@@ -155,7 +178,8 @@ class Sweep(_Strict):
             if name not in self.workloads:
                 raise ValueError(f"{where}: {name!r} is not one of workloads: {', '.join(self.workloads)}")
         self._check_fleet()
-        most = max(workload.repetitions for workload in self.workloads.values()) * len(self.workloads)
+        many = [work.repetitions if isinstance(work, Inferences) else 1 for work in self.workloads.values()]
+        most = max(many) * len(many)
         size = ((self.grid.size if self.grid else 0) + len(self.runs)) * most
         if size > MAX_RUNS:
             raise ValueError(f"the grid has up to {size:,} runs; at most {MAX_RUNS:,} are allowed")
@@ -242,7 +266,9 @@ def load(name_or_path: str | Path) -> tuple[Sweep, Path]:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise FileError(path, "is not a sweep: it must be a mapping with name, grid, ...")
-    return validate(Sweep, data, path, file=True), path.parent.resolve()
+    sweep, folder = validate(Sweep, data, path, file=True), path.parent.resolve()
+    works = {name: placed(folder, w) if isinstance(w, Workload) else w for name, w in sweep.workloads.items()}
+    return sweep.model_copy(update={"workloads": works}), folder
 
 
 def located(folder: Path, name: str) -> str:

@@ -1,4 +1,5 @@
-"""The tidy table: one row a run, every factor and every result a column. The only module that knows Parquet."""
+"""The tidy table: one row a run (one a stream of a workload), every factor and every result a column. Parquet is known
+here only."""
 
 from __future__ import annotations
 
@@ -18,10 +19,20 @@ Row = dict[str, Any]
 IDENTITY = "run"
 """Column of the run's identity: a digest of everything that determines its result."""
 ERROR = "error"
+_FACTORS = frozenset(
+    {
+        IDENTITY, "model", "hardware", "planner", "data_type_choice", "objective", "workload", "requests", "jitter",
+        "repetition", "seed", "share",
+    }
+)  # fmt: skip
 _INTEGERS = frozenset({"requests", "seed", "repetition", "chains", "split_operators"})
 _TEXTS = frozenset(
-    {IDENTITY, ERROR, "model", "hardware", "planner", "data_type_choice", "objective", "workload", "data_type"}
-)
+    {
+        IDENTITY, ERROR, "model", "hardware", "planner", "data_type_choice", "objective", "workload", "data_type",
+        "stream",
+    }
+)  # fmt: skip
+"""Every other column holds real numbers, which is what figures that workloads add are."""
 
 
 def _arrow() -> Any:
@@ -37,13 +48,15 @@ def require() -> None:
     _arrow()
 
 
-def rows(runs: Sequence[Run], results: Mapping[str, Row]) -> list[Row]:
-    """One row a run, in the order of the sweep."""
-    names = (*RESULTS, ERROR)
+def rows(runs: Sequence[Run], results: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """Factors and results of every run, in the order of the sweep; all rows have the same columns."""
+    found = dict.fromkeys(name for run in runs for row in results[run.id] for name in row if name != ERROR)
+    names = (*dict.fromkeys((*RESULTS, *found)), ERROR)
     return [
-        {IDENTITY: run.id, **run.factors, **{name: results[run.id].get(name) for name in names}}
+        {IDENTITY: run.id, **run.factors, **{name: row.get(name) for name in names}}
         for run in runs
-    ]  # fmt: skip
+        for row in results[run.id]
+    ]
 
 
 def write(path: Path, table: Sequence[Row], metadata: Mapping[str, str]) -> None:
@@ -84,9 +97,11 @@ def read(path: Path) -> list[Row]:
     return found
 
 
-def finished(path: Path) -> dict[str, Row]:
+def finished(path: Path) -> dict[str, list[Row]]:
     """Results by run id of a table that is there already; none if it is not."""
-    if not path.exists():
-        return {}
-    names = (*RESULTS, ERROR)
-    return {row[IDENTITY]: {name: row[name] for name in names if row.get(name) is not None} for row in read(path)}
+    results: dict[str, list[Row]] = {}
+    for row in read(path) if path.exists() else ():
+        figures = {name: value for name, value in row.items() if value is not None and name not in _FACTORS}
+        kept = {name: value for name, value in figures.items() if not name.startswith(OVERRIDE)}
+        results.setdefault(row[IDENTITY], []).append(kept)
+    return results

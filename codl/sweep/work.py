@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -15,17 +14,21 @@ from codl.graph import Graph
 from codl.runs import IDEAL, Prepared, Row, Workspace, simulated_row
 from codl.sim import SimulationResult, simulate
 from codl.sweep.expansion import Chunk, Setup, code_version
+from codl.sweep.spec import Inferences
+from codl.workload import Workload
+from codl.workloads import workload_rows
 
 RESULTS = (
-    "latency_ms", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "summed_ms", "throughput_per_s", "energy_j",
+    "latency_ms", "p50_ms", "p95_ms", "p99_ms", "summed_ms", "throughput_per_s", "energy_j",
     "average_power_w", "peak_memory_mb", "compute_ms", "sharing_ms", "cpu_busy", "gpu_busy", "data_type", "chains",
     "split_operators", "planning_ms",
 )  # fmt: skip
-"""Columns of a row that were worked out; `error` says why they are missing."""
+"""Columns of a row that every sweep has, where they could be worked out; `error` says why they are missing."""
 
 
-Results = list[tuple[str, Row]]
-"""Run ids and what came of them."""
+Results = list[tuple[str, list[Row]]]
+"""Run ids and what came of them: one row, or one a stream of a workload."""
+_SAID = frozenset({"model", "hardware", "planner", "seed"})
 _TURN = threading.Lock()
 """A Dask worker may have several threads. They would only take turns in Python code, and planning shares caches."""
 
@@ -47,17 +50,23 @@ def work(chunk: Chunk) -> Results:
             f"a worker runs codl's code {code_version()}, this sweep is for {chunk.code}; install the same version"
         )
     with _TURN:
-        return [(run, _row(chunk.setup, requests, jitter, seed)) for run, requests, jitter, seed in chunk.runs]
+        return [(run, _rows(chunk.setup, asked)) for run, asked in chunk.runs]
 
 
-def _row(setup: Setup, requests: int, jitter: float, seed: int) -> Row:
+def _rows(setup: Setup, asked: Inferences | Workload) -> list[Row]:
     try:
+        if isinstance(asked, Workload):
+            if setup.planner == IDEAL:
+                return failed(f"{IDEAL} is a bound, not a plan: it cannot serve a workload")
+            rows, _ = workload_rows(_workspace(setup), asked, setup.model, setup.planner)
+            return [_flat(row) for row in rows]
         if setup.planner == IDEAL:
-            bound = _workspace(setup).bound(setup.model)
-            return {"latency_ms": bound["latency_ms"]}
+            return [{"latency_ms": _workspace(setup).bound(setup.model)["latency_ms"]}]
         run = _prepared(setup)
-        result = simulate(run.tasks, run.cost, run.hardware, requests=requests, jitter=jitter, seed=seed)
-        return _results(run, result)
+        result = simulate(
+            run.tasks, run.cost, run.hardware, requests=asked.requests, jitter=asked.jitter, seed=asked.seed
+        )
+        return [_results(run, result)]
     except CodlError as error:
         return failed(str(error))
     except MemoryError:
@@ -66,19 +75,26 @@ def _row(setup: Setup, requests: int, jitter: float, seed: int) -> Row:
         return failed(f"unexpected {type(error).__name__}: {error}")
 
 
-def failed(why: str) -> Row:
-    return {"error": why}
+def failed(why: str) -> list[Row]:
+    return [{"error": why}]
 
 
 def _results(run: Prepared, result: SimulationResult) -> Row:
     row = simulated_row(run, result)
     percentiles = np.percentile(result.latencies_ns, (50, 95, 99)) / 1e6
-    row |= {f"latency_p{q}_ms": float(value) for q, value in zip((50, 95, 99), percentiles, strict=True)}
-    return {name: _plain(row[name]) for name in RESULTS if name in row}
+    row |= {f"p{q}_ms": float(value) for q, value in zip((50, 95, 99), percentiles, strict=True)}
+    return {name: row[name] for name in RESULTS if name in row}
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _flat(row: Row, prefix: str = "") -> Row:
+    """A row of a workload without what the sweep says anyway; nested figures as `utilisation.gpu`."""
+    flat: Row = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None and prefix + name not in _SAID:
+            flat[prefix + name] = value
+    return flat
 
 
 @lru_cache(maxsize=4)

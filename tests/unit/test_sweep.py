@@ -17,7 +17,7 @@ from codl.io import validate
 from codl.sweep import Sweep, journal_path, load, names, run_sweep
 from codl.sweep.expansion import chunks, expand
 from codl.sweep.local import DIED, run_in_processes
-from codl.sweep.spec import Fleet
+from codl.sweep.spec import Fleet, Inferences
 from codl.sweep.work import work
 
 Row = dict[str, Any]
@@ -89,14 +89,14 @@ def test_workloads_multiply_and_repetitions_differ_in_their_seeds() -> None:
     runs = expand(sweep(workloads=described, grid={**GRID, "models": ["paper/vgg16"]}), Path())
     assert len(runs) == 4 * (1 + 3)
     assert len({run.id for run in runs}) == len(runs)
-    assert [run.seed for run in runs[1:4]] == [5, 6, 7]
+    assert [run.work.seed for run in runs[1:4]] == [5, 6, 7]
 
 
 def test_runs_of_one_setup_are_handed_over_together() -> None:
     runs = expand(sweep(workloads={"many": {"requests": 100, "repetitions": 4}}), Path())
     portions = list(chunks(runs))
     assert [len(portion.runs) for portion in portions] == [3, 1] * 8
-    assert [run for portion in portions for run, *_ in portion.runs] == [run.id for run in runs]
+    assert [run for portion in portions for run, _ in portion.runs] == [run.id for run in runs]
 
 
 def test_an_identity_depends_on_what_determines_the_result(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_sweep_that_was_killed_continues_and_gives_the_same_table(tmp_path: Pa
         run_sweep(sweep(), tmp_path, parts, report=KilledAfter(3))
     assert not parts.exists() and journal_path(parts).exists()
     with journal_path(parts).open("ab") as journal:
-        journal.write(b'{"row":{"latency_ms":1.5')  # torn in the middle of a line
+        journal.write(b'{"rows":[{"latency_ms":1.5')  # torn in the middle of a line
 
     asked: list[str] = []
 
@@ -234,15 +234,15 @@ def test_a_worker_that_dies_costs_only_the_run_that_kills_it(tmp_path: Path) -> 
     portions = list(chunks(runs))
     results = [result for some in run_in_processes([*portions, Suicidal(portions[0])], 2) for result in some]
     assert sorted(run for run, _ in results) == sorted([*(run.id for run in runs), "lost"])
-    assert dict(results)["lost"] == {"error": DIED}
-    assert not any("error" in row for run, row in results if run != "lost")
+    assert dict(results)["lost"] == [{"error": DIED}]
+    assert not any("error" in row for run, rows in results if run != "lost" for row in rows)
 
 
 class Suicidal:
     """Looks like a portion, and kills the worker that looks at its `code`."""
 
     def __init__(self, like: Any) -> None:
-        self.like, self.runs, self.parent = like, (("lost", 1, 0.0, 0),), os.getpid()
+        self.like, self.runs, self.parent = like, (("lost", Inferences()),), os.getpid()
 
     @property
     def code(self) -> str:
@@ -252,6 +252,30 @@ class Suicidal:
 
     def singles(self) -> list[Suicidal]:
         return [self]
+
+
+def test_a_workload_as_in_a_scenario_has_a_row_a_stream(tmp_path: Path) -> None:
+    (tmp_path / "arrivals.csv").write_text("arrival_ms\n0\n5\n9\n")
+    streams = [
+        {"name": "camera", "arrivals": {"periodic": "4 Hz"}, "requests": 5, "priority": 1},
+        {"name": "other", "arrivals": {"trace": "arrivals.csv"}, "requests": 3},
+    ]
+    grid = {"models": ["paper/vgg16"], "hardware": ["sd865"], "planners": ["cpu", "ideal"]}
+    file = tmp_path / "s.yaml"
+    file.write_text(json.dumps({"name": "w", "grid": grid, "workloads": {"two": {"streams": streams}, "one": {}}}))
+    chosen, folder = load(file)
+    outcome = run_sweep(chosen, folder, tmp_path / "r.parquet")
+    rows = table(tmp_path / "r.parquet")
+    assert [(row["workload"], row["stream"], row["planner"]) for row in rows] == [
+        ("two", "camera", "cpu"), ("two", "other", "cpu"), ("one", None, "cpu"),
+        ("two", None, "ideal"), ("one", None, "ideal"),
+    ]  # fmt: skip
+    assert rows[0]["run"] == rows[1]["run"] and rows[0]["requests"] == 8
+    assert rows[0]["completed"] == 5 and rows[0]["utilisation.cpu"] > 0 and rows[2]["completed"] is None
+    assert "cannot serve" in rows[3]["error"] and len(outcome.failed) == 1
+    assert run_sweep(chosen, folder, tmp_path / "r.parquet", resume=True).kept == 3
+    (tmp_path / "arrivals.csv").write_text("arrival_ms\n0\n50\n90\n")
+    assert run_sweep(chosen, folder, tmp_path / "r.parquet", resume=True).kept == 2
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -324,7 +348,8 @@ MISTAKES: list[tuple[Any, str]] = [
         {"name": "a", "grid": GRID, "runs": [{"model": "fst", "hardware": "s10", "workload": "x"}]},
         "runs.0.workload",
     ),
-    ({"name": "a", "grid": GRID, "workloads": {"w": {"requests": 0}}}, "workloads.w.requests"),
+    ({"name": "a", "grid": GRID, "workloads": {"w": {"requests": 0}}}, "workloads.w.inferences.requests"),
+    ({"name": "a", "grid": GRID, "workloads": {"w": {"streams": [{"model": "fst"}]}}}, "in a sweep the grid does"),
     ({"name": "a", "grid": GRID, "workloads": {"w": {"repetitions": 1_000_000}}}, "at most 1,000,000 are allowed"),
     ({"name": "a", "grid": GRID, "fleet": {"shares": {"sd865": 0.7}}}, "sum to 1, not to 0.7"),
     ({"name": "a", "grid": GRID, "fleet": {"shares": {"s10": 1}}}, "'s10' is not in the sweep; it has sd865, sd855"),
