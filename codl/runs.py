@@ -18,11 +18,12 @@ from codl.cost import CostModel
 from codl.errors import BoundExceeded, InputError, PlanError
 from codl.graph import Graph
 from codl.hardware import Hardware
+from codl.plan.evaluate import chain_boxes
 from codl.plan.ideal import ideal_ms
 from codl.plan.lower import lower
 from codl.plan.model import Plan, Reference
 from codl.plan.planners import make_plan
-from codl.region import Region
+from codl.plan.problem import Problem
 from codl.sim import SimulationResult, simulate
 from codl.sim.metrics import compute_ns, sharing_ns
 from codl.tasks import TaskGraph
@@ -152,15 +153,9 @@ def _with_data_type(plan: Plan, data_type: str, graph: Graph, hardware: Hardware
         for name, use in plan.processors.items()
     }
     cost = CostModel(hardware, graph, {name: use.data_type for name, use in processors.items()})
-    algorithms = {
-        operator: {name: cost.algorithm(graph.by_name[operator], _whole(graph, operator), name) for name in chosen}
-        for operator, chosen in plan.algorithms.items()
-    }
+    boxes = [chain_boxes(graph, chain, plan.alignment, plan.processors) for chain in plan.chains]
+    algorithms = Problem(graph, hardware, cost).algorithms(boxes)
     return plan.model_copy(update={"processors": processors, "algorithms": algorithms})
-
-
-def _whole(graph: Graph, operator: str) -> Region:
-    return Region.full(graph.tensors[graph.by_name[operator].output].shape)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

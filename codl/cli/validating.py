@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from codl.cli import options
-from codl.cli.console import percent, print_json, share, table
+from codl.cli.console import log, note, percent, print_json, share, table
+from codl.report.figures import draw_figures
 from codl.validation import validate as run_validation
 
 
@@ -13,11 +17,23 @@ def register(app: typer.Typer) -> None:
     app.command(name="validate")(validate)
 
 
-def validate(json: options.Json = False) -> None:
+def validate(
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Also redraw the paper's figures 15 to 22 into this folder."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
     """Simulate every published figure that the project knows and show published, simulated and error.
 
-    Example: codl validate
+    Example: codl validate --figures figures
     """
+    if figures:
+        options.require_folders(figures)
+        figures.mkdir(exist_ok=True)
+        with log.status("drawing the paper's figures"):
+            written = draw_figures(figures)
+        note(f"wrote {', '.join(path.name for path in written)} to {figures}")
     found = run_validation()
     groups = found.groups()
     if json:

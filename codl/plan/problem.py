@@ -179,7 +179,7 @@ class Problem:
         boxes = [chain_boxes(self.graph, chain, self.alignment, names) for chain in chains]
         bare = self._bare.model_copy(update={"planner": planner, "chains": tuple(chains)})
         expected = plan_latency(self.graph, bare, self.cost, boxes=boxes).total_ns / 1e6
-        update = {"predicted_ms": expected, "algorithms": self._algorithms(boxes)}
+        update = {"predicted_ms": expected, "algorithms": self.algorithms(boxes)}
         if started is not None:
             update["planning_ms"] = (time.perf_counter() - started) * 1e3
         return bare.model_copy(update=update)
@@ -205,7 +205,7 @@ class Problem:
         """The summed latency of the plan with these chains."""
         return plan_latency(self.graph, self._bare.model_copy(update={"chains": tuple(chains)}), self.cost)
 
-    def _algorithms(self, boxes: Sequence[Boxes]) -> dict[str, dict[str, str]]:
+    def algorithms(self, boxes: Sequence[Boxes]) -> dict[str, dict[str, str]]:
         """The kernel library's choice for every part."""
         chosen: dict[str, dict[str, str]] = {}
         for processor, own in (item for chain in boxes for item in chain.items()):
