@@ -101,7 +101,7 @@ class Workspace:
             data_type=self.data_type,
             objective=self.objective,
         )
-        return self._prepared(model, graph, plan)
+        return self.lowered(model, graph, plan)
 
     def follow(self, model: str, published: Path) -> Prepared:
         """The plan whose decisions a file in the authors' format holds."""
@@ -109,7 +109,7 @@ class Workspace:
 
         graph = self.graph(model)
         plan = from_published(published, graph, self.hardware, CostModel(self.hardware, graph))
-        return self._prepared(model, graph, plan)
+        return self.lowered(model, graph, plan)
 
     def reuse(self, plan: Plan) -> Prepared:
         """A plan from a file, for the model that it names. A `data_type` other than `auto` replaces the kernels.
@@ -127,11 +127,12 @@ class Workspace:
         plan.check(graph)
         if self.data_type != "auto":
             plan = _with_data_type(plan, self.data_type, graph, self.hardware)
-        return self._prepared(plan.model.name, graph, plan, shapes)
+        return self.lowered(plan.model.name, graph, plan, shapes)
 
-    def _prepared(
+    def lowered(
         self, model: str, graph: Graph, plan: Plan, shapes: Mapping[str, tuple[int, ...]] | None = None
     ) -> Prepared:  # fmt: skip
+        """A plan made for the model of this name, ready to run."""
         given = self.shapes if shapes is None else shapes
         reference = Reference(name=model, digest=graph.digest, shapes=dict(given))
         plan = plan.model_copy(update={"model": reference})

@@ -49,20 +49,28 @@ def make_plan(
         InputError: an unknown planner, data type or objective, or a number out of range.
         UncalibratedError: a constant that a prediction needs is missing.
     """
-    if planner not in PLANNERS:
-        raise InputError(f"unknown planner {planner!r}; allowed: {', '.join(PLANNERS)}")
     if objective not in OBJECTIVES:
         raise InputError(f"unknown objective {objective!r}; allowed: {', '.join(OBJECTIVES)}")
+    started = time.perf_counter()
+    problem = make_problem(graph, hardware, cost, planner, data_type=data_type, delta=delta, ratio_step=ratio_step)
+    return problem.plan(planner, _search(PLANNERS[planner], problem, objective), started)
+
+
+def make_problem(
+    graph: Graph, hardware: Hardware, cost: CostModel, planner: str, *, data_type: str = "auto", delta: float = 0.3,
+    ratio_step: float = 0.1,
+) -> Problem:  # fmt: skip
+    """The problem that `make_plan` solves, with the same arguments and errors."""
+    if planner not in PLANNERS:
+        raise InputError(f"unknown planner {planner!r}; allowed: {', '.join(PLANNERS)}")
     if not 0 < ratio_step <= 0.5:
         raise InputError(f"ratio step {ratio_step}: must lie in (0, 0.5]")
     if not 0 <= delta <= 1:
         raise InputError(f"delta {delta}: must lie in [0, 1]")
-    started = time.perf_counter()
     types = data_types(hardware, "buffer" if planner == "mulayer" and data_type == "auto" else data_type)
     if dict(cost.data_types) != dict(types):
         cost = cost.with_data_types(types)
-    chains = _search(PLANNERS[planner], Problem(graph, hardware, cost, delta, ratio_step), objective)
-    return Problem(graph, hardware, cost).plan(planner, chains, started)
+    return Problem(graph, hardware, cost, delta, ratio_step)
 
 
 def _search(planner: Planner, problem: Problem, objective: str) -> list[Chain]:
