@@ -6,7 +6,8 @@ threads and waves; only the unit times are learned (`codl.cost.fit`). The formul
 
 Quantisation, in the terms of the paper: an axis of n outputs takes ceil(n / block) blocks and the whole of the last
 block is computed; blocks are dealt out to `slots` (CPU threads; waves that run at once on a GPU) in rounds, and the
-tail round takes as long as a full one.
+tail round takes as long as a full one. A library may deal several blocks at a time (`pieces`), or groups of waves
+(`codl.cost.groups`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from codl.cost.groups import group_waves
 from codl.errors import SchemaError
 from codl.hardware import Kernel, Processor
 
@@ -74,13 +78,30 @@ def rounds(work: Any, kernel: Kernel, processor: Processor) -> Any:
     if not kernel.parallel:
         return 1.0
     blocks = _blocks(work, kernel)
+    if kernel.groups:
+        return _group_rounds(work, blocks, kernel, processor)
     units = blocks["batch"]
     for axis in kernel.parallel:
         units = units * blocks[axis]
     if processor.kind == "gpu":
         units = _ceil(units, processor.wave_size)
     slots = kernel.slots or processor.slots
-    return _ceil(units, slots) * slots / units
+    if not kernel.pieces:
+        return _ceil(units, slots) * slots / units
+    size = np.maximum(units // (slots * kernel.pieces), 1)
+    whole = units // size
+    full, started = whole // slots * size, whole % slots > 0
+    return (full + np.where(started, size, units % size)) * slots / units
+
+
+def _group_rounds(work: Any, blocks: Mapping[str, Any], kernel: Kernel, processor: Processor) -> Any:
+    """`rounds` of work-groups, which are dealt out to compute units: waves are counted whole, and so is the last round
+    of groups."""
+    items = (blocks["out_channels"], blocks["out_w"], blocks["out_h"] * blocks["batch"])
+    groups, waves = group_waves(items, work.kernel_h * work.kernel_w, kernel.groups, processor)
+    units = processor.compute_units
+    in_flight = _ceil(groups, units) * units / groups
+    return waves * processor.wave_size / (items[0] * items[1] * items[2]) * in_flight
 
 
 def waves(work: Any, kernel: Kernel, processor: Processor) -> Any:
@@ -102,7 +123,8 @@ def _direct(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
 
 
 def _gemm(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
-    """Packing rewrites the input (read, write) before the product reads it once more; weights are packed once."""
+    """Packing rewrites the input (read, write) before the product reads it once more; weights, packed too at every
+    inference, are read from memory once."""
     flops = 2.0 * _padded(work, kernel) * work.in_channels * work.kernel_h * work.kernel_w
     packed = 1.0 * FLOAT * work.batch * work.out_h * work.out_w * work.in_channels * work.kernel_h * work.kernel_w
     return {
@@ -145,17 +167,18 @@ def _waves(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
 def _winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     """F(t x t, 3 x 3): transform the input to (t+2)^2 matrices, multiply, transform back; all in whole tiles.
 
-    The transforms are memory work: besides reading the input and writing the output, the transformed input is
-    written, packed for the product (read, written), and the transformed output written and read.
+    The transforms are memory work. The input is copied to whole tiles (read, written) and read; the transformed input
+    is written, and packed for the product (read, written). The transformed output is cleared, written by the product
+    and read; the output is written in whole tiles and copied from there (read, written). Weights are read from memory.
     """
     tiles, points = _tiles(work, kernel)
     channel_block, tile_block = kernel.blocks.get("out_channels", 1), kernel.blocks.get("tiles", 1)
     channels = _ceil(work.out_channels, channel_block) * channel_block
     columns = _ceil(tiles, tile_block) * tile_block
-    scratch = FLOAT * points * tiles * (3 * work.in_channels + 2 * work.out_channels)
+    scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)
     return {
-        "multiply": 2.0 * points * columns * work.in_channels * channels,
-        "transform": scratch + work.input_bytes + work.output_bytes,
+        "multiply": 2.0 * points * columns * work.in_channels * channels * rounds(work, kernel, processor),
+        "transform": 3.0 * (scratch + work.input_bytes + work.output_bytes),
         "weights": FLOAT * points * work.in_channels * work.out_channels,
         "launch": 1.0,
     }

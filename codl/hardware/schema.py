@@ -161,6 +161,10 @@ class Kernel(_Strict):
     """Output tile of a Winograd kernel."""
     slots: int = Field(default=0, ge=0)
     """Waves of this kernel that run at once, where registers allow another number than the processor's."""
+    pieces: int = Field(default=0, ge=0)
+    """A thread pool's habit: blocks are dealt in about this many equal pieces a thread; 0 for one by one."""
+    groups: str = ""
+    """The rule by which the library chooses work-groups (see `codl.cost.groups`); empty for single waves."""
     group: int = Field(default=0, ge=0)
     """Width of its work-groups: blocks along out_w are padded to a multiple of it (or half of it, if that will do)."""
     element_bytes: Literal[2, 4] = 4

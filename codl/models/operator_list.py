@@ -170,6 +170,9 @@ def _feeds(row: Row, other: Row) -> bool:
 def list_graph(rows: tuple[Row, ...], name: str) -> Graph:
     """The graph of a list: one node a row, called `00_conv` and so on, that can be simulated but not executed.
 
+    Inputs are listed with their padding and operators run without any, so a part of an operator reads as many rows at
+    the border of the map as elsewhere (`padded_input`), and the part of the operator before it makes them all.
+
     A row without a predecessor reads a graph input such as `07_in`, of the padded size.
     """
     tensors: dict[str, Tensor] = {}
@@ -217,7 +220,7 @@ def _node(row: Row, value: str, pads: tuple[int, int, int, int], tensors: dict[s
         return Node(row.name, "gemm", (value, *weights), (out,), onnx_op="Gemm")
     attributes: dict[str, Attribute] = {
         "kernel": (row.kernel_h, row.kernel_w), "stride": (row.stride_h, row.stride_w), "pads": pads,
-        "dilation": (1, 1),
+        "dilation": (1, 1), "padded_input": 1,
     }  # fmt: skip
     out = declare("out", 1, row.out_channels, row.out_h, row.out_w)
     if row.kind == "pool":

@@ -30,6 +30,8 @@ class Window:
     pads: tuple[int, int, int, int]
     """top, left, bottom, right"""
     dilation: Pair
+    padded_input: bool = False
+    """Padding counts as input: a range of outputs reads as many rows at the border as elsewhere (operator lists)."""
 
     @staticmethod
     def of(node: Node) -> Window:
@@ -45,7 +47,7 @@ class Window:
             raise ModelError(
                 f"{node.name}: {node.op} needs kernel, stride, dilation (2 numbers each) and pads (4); {error}"
             ) from None
-        return Window(kernel, stride, (top, left, bottom, right), dilation)
+        return Window(kernel, stride, (top, left, bottom, right), dilation, bool(node.attributes.get("padded_input")))
 
     @property
     def taps(self) -> int:
@@ -54,12 +56,16 @@ class Window:
     def reads(self, direction: int, out: Range, extent: int) -> Range:
         """The input rows (`direction` 0) or columns (1) that the output range reads, clamped to [0, extent).
 
-        The range is empty where everything lies in padding.
+        The range is empty where everything lies in padding. With `padded_input`, it is moved inwards, not clamped.
         """
         lo, hi = out
         stride, pad = self.stride[direction], self.pads[direction]
         first = lo * stride - pad
         last = (hi - 1) * stride - pad + (self.kernel[direction] - 1) * self.dilation[direction]
+        if self.padded_input and (_many(out) or hi > lo):
+            count = np.minimum(last + 1 - first, extent)
+            start = np.clip(first, 0, extent - count)
+            return (start, start + count) if _many(out) else (int(start), int(start + count))
         if _many(out):
             start = np.clip(first, 0, extent)
             return start, np.maximum(start, np.minimum(last + 1, extent))

@@ -152,6 +152,11 @@ def _chain(graph: Graph, plan: Plan, chain: Chain, cost: CostModel, ledger: Ledg
     if model.home and len(regions) > 1:
         wholes = {value: Region.full(graph.tensors[value].shape) for value in leaving}
         share = share + ledger.fetch(model.home, wholes)
+        for value, whole in wholes.items():  # the others' parts are the home processor's now
+            ledger.write(value, {model.home: whole})
+        for processor, own in regions.items():
+            if processor != model.home:
+                ledger.forget(processor, external_reads(graph, own, inside))
     compute = Concurrency(cost, list(regions)).together(list(kernels.values()), nbytes)
     return ChainLatency(chain.operators, share, kernels, compute, joules + share.joules)
 

@@ -14,7 +14,7 @@ are maps, transforms and copies of what is there already.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class _Piece:
     region: Region
     writer: str
     lane: str
+    borrowed: bool = False
+    """A copy for another processor than the home processor."""
 
 
 class _Lowering:
@@ -60,6 +62,7 @@ class _Lowering:
         self.tasks: list[Task] = []
         self.pieces: dict[str, list[_Piece]] = {}
         self.mapped_by_cpu: set[str] = set()
+        self.syncs: dict[str, tuple[str, ...]] = {}
         self.clock: dict[str, dict[str, int]] = {lane: {} for lane in (HOST_LANE, *plan.processors)}
         self.stamp: dict[str, dict[str, int]] = {}
 
@@ -152,7 +155,8 @@ class _Lowering:
         deps = self._unordered(lane, writers)
         if deps:
             source = deps[0].rpartition("@")[2]
-            self._emit(Task(f"{chain}/{phase}@{lane}", TaskKind.SYNC, lane, "", chain, deps, source=source, why=why))
+            task = Task(f"{chain}/{phase}@{lane}", TaskKind.SYNC, lane, "", chain, deps, source=source, why=why)
+            self.syncs[self._emit(task)] = deps
 
     # -- chains ------------------------------------------------------------------------------------------------------
 
@@ -167,12 +171,37 @@ class _Lowering:
         # The GPU's transforms for the CPU must not queue up behind the GPU's kernels, so all sharing comes first.
         for processor in reversed(list(regions)):
             self._fetch(chain_id, processor, needs[processor])
+        if self.home and len(regions) > 1:
+            self._host_waits(chain_id, regions)
         for processor, own in regions.items():
             for name, region in own.items():
                 self._kernel(chain_id, processor, name, region, own, leaving, inside)
         if self.home and len(regions) > 1:
             whole = {value: Region.full(self.graph.tensors[value].shape) for value in leaving}
             self._fetch(chain_id, self.home, whole, phase="post-sync")
+            self._hand_over(whole, {value for own in needs.values() for value in own}, self.home)
+
+    def _host_waits(self, chain: str, processors: Iterable[str]) -> None:
+        """MACE's host thread waits for what the CPU waits for before it enqueues kernels: both parts begin together."""
+        deps = [
+            dep for name in processors if name != self.home for dep in self.syncs.get(f"{chain}/pre-sync@{name}", ())
+        ]
+        self._sync(chain, "pre-sync", HOST_LANE, deps, "the host enqueues kernels when the CPU can read")
+
+    def _hand_over(self, values: Iterable[str], needs: Iterable[str], home: str) -> None:
+        """After a co-executed chain everything is the home processor's alone: other processors made and read their
+        parts in buffers of the moment, and share anew what they need next.
+
+        Args:
+            values: made by the chain.
+            needs: read by it.
+        """
+        for value in values:
+            buffer = self._storage(home, value)
+            self.pieces[value] = [replace(piece, lane=home) for piece in self.pieces[value] if piece.buffer == buffer]
+        for value in needs:
+            self.pieces[value] = [piece for piece in self.pieces[value] if not piece.borrowed]
+        self.mapped_by_cpu.clear()
 
     def _kernel(
         self, chain: str, processor: str, name: str, region: Region, own: dict[str, Region],
@@ -285,7 +314,8 @@ class _Lowering:
             writes=tuple(Access(buffer, box) for _, box in pieces),
             nbytes=self._nbytes(value, [box for _, box in pieces]), source=pieces[0][0].lane, why=why,
         )  # fmt: skip
-        made = [_Piece(buffer, box, task, lane) for _, box in pieces]
+        borrowed = self.home is not None and target != self.home
+        made = [_Piece(buffer, box, task, lane, borrowed) for _, box in pieces]
         self.pieces[value].extend(made)
         return [(value, piece, piece.region) for piece in made]
 

@@ -160,6 +160,7 @@ class Search:
         columns, value = columns.at(near), value[near]
         own = columns.parts.copy()
         if self.frontier.home is not None:
+            own[:] = NOTHING
             own[self.frontier.home] = self.full[columns.stop]
         processor = np.full(len(columns), -1)
         return _Steps(columns.stop, columns.cut, processor, columns.dimension, value, own, dict(columns.needs))
@@ -319,11 +320,15 @@ class Search:
             if value == last or value in states or value in self.graph.inputs:
                 touched = np.ones(len(needed), dtype=bool)
                 if value != last:
-                    touched = (steps.needs[value] != NOTHING).any(axis=0)
+                    touched = (steps.needs[value] != NOTHING).any(axis=0) & self._remembers(steps)
                 if self.frontier.model.sharing == "unified" and value in self.graph.inputs:
                     continue
                 stays |= needed & touched
         return stays
+
+    def _remembers(self, steps: _Steps) -> np.ndarray:
+        """Columns after which what a processor read stays valid for it: a home processor's partners forget it."""
+        return np.asarray((steps.processor >= 0) | (self.frontier.home is None))
 
     def _settle(self, at: int, value: Floats, best: Ids, index: Ids, steps: _Steps, states: dict[str, State]) -> None:
         """Steps after which only the column matters: `best` is the cheapest of all partial plans before it."""
@@ -395,7 +400,7 @@ class Search:
             if max(self.reads[name], default=-1) <= stop:
                 continue
             state = before.get(name) or self.frontier.input_state(name)
-            if name in steps.needs:
+            if name in steps.needs and self._remembers(steps)[column]:
                 state = self.frontier.after_read(name, state, steps.needs[name][:, column].tolist())
             if name in before or state != self.frontier.input_state(name):
                 after[name] = state

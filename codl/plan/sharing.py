@@ -5,7 +5,7 @@ Sharing is counted per chain and reader: the boxes that a processor reads and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -171,6 +171,11 @@ class Ledger:
         """Processors made their parts of a tensor."""
         self.valid[value] = {name: [box] for name, box in parts.items()}
         self.made[value] = list(parts.items())
+
+    def forget(self, processor: str, values: Iterable[str]) -> None:
+        """What a processor did not make of these tensors is not valid for it any more."""
+        for value in values:
+            self.valid[value][processor] = [box for maker, box in self.made[value] if maker == processor]
 
     def fetch(self, processor: str, needs: Mapping[str, Region]) -> Share:
         """Make boxes readable for a processor; what that costs.

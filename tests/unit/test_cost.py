@@ -16,6 +16,7 @@ from codl import hardware as hw
 from codl.cost import CostModel
 from codl.cost.features import FORMS, form, rounds, traffic
 from codl.cost.fit import Prior, fit_units, maximum_a_posteriori
+from codl.cost.groups import RULES, Sizes, group_waves
 from codl.cost.tables import (
     conv_work,
     fit_table,
@@ -95,6 +96,37 @@ def test_blocks_are_dealt_to_threads_in_rounds() -> None:
     assert rounds(conv_work(8, 8, 8, 3, 9), of, CPU) == 4.0  # one block: one thread works
 
 
+def test_a_thread_pool_deals_pieces_of_several_blocks() -> None:
+    of = kernel(blocks={"out_channels": 8}, parallel=["out_channels"], pieces=2)
+    assert rounds(conv_work(8, 8, 8, 128, 1), of, CPU) == 1.0  # 16 blocks: 8 pieces of 2, two a thread
+    assert rounds(conv_work(8, 8, 8, 56, 1), of, CPU) == pytest.approx(2 * 4 / 7)  # 7 pieces of 1
+    assert rounds(conv_work(8, 8, 8, 136, 1), of, CPU) == pytest.approx(5 * 4 / 17)  # a ninth piece, of 1 block
+    assert rounds(conv_work(8, 8, 8, 208, 1), of, CPU) == pytest.approx(8 * 4 / 26)  # a ninth piece, of 2 blocks
+
+
+@pytest.mark.parametrize(
+    "rule, items, taps, size",
+    [
+        ("mace_3x3", (16, 23, 56), 9, (4, 23, 8)),  # 585 in the cache / 92 -> 6, in fours
+        ("mace_3x3", (16, 52, 256), 9, (4, 52, 4)),  # ... and at most 1,024 together
+        ("mace_1x1", (32, 13, 52), 1, (8, 13, 9)),  # 682 / 104 / 2 -> 3 x 8, but 1,024 // 104
+        ("mace_general", (8, 160, 480), 81, (2, 160, 3)),  # nothing fits: 8 rows, but 1,024 // 320
+    ],
+)
+def test_work_groups_of_mace(rule: str, items: Sizes, taps: int, size: Sizes) -> None:
+    silicon = GPU.model_copy(update={"cache": 131072.0, "max_work_group_size": 1024})
+    assert RULES[rule](items, taps, silicon) == size
+    groups, waves = group_waves(items, taps, rule, silicon)
+    expected = [
+        min(size[0], items[0] - a) * min(size[1], items[1] - b) * min(size[2], items[2] - c)
+        for a in range(0, items[0], size[0])
+        for b in range(0, items[1], size[1])
+        for c in range(0, items[2], size[2])
+    ]
+    assert groups == len(expected)
+    assert waves == sum(-(-count // 64) for count in expected)
+
+
 def test_waves_are_dealt_to_compute_units_in_rounds() -> None:
     of = kernel(blocks={"out_channels": 4})
     full = conv_work(8, 64, 8, 4, 3)  # 512 work-items: 8 waves of 64 fill 2 x 4 slots
@@ -107,7 +139,7 @@ def test_winograd_counts_whole_tiles_and_every_pass_over_them() -> None:
     work = conv_work(7, 12, 8, 8, 3)  # 2 x 2 tiles of 6
     amounts = FORMS["winograd"].quantities(work, kernel(form="winograd", tile=6), CPU)
     assert amounts["multiply"] == 2 * 64 * 4 * 8 * 8
-    assert amounts["transform"] == 4 * 64 * 4 * (3 * 8 + 2 * 8) + work.input_bytes + work.output_bytes
+    assert amounts["transform"] == 3 * (4 * 64 * 4 * (8 + 8) + work.input_bytes + work.output_bytes)
     assert amounts["weights"] == 4 * 64 * 8 * 8
 
 
