@@ -38,11 +38,12 @@ def halved(graph: Graph, home: str | None) -> Plan:
 def test_what_the_other_processor_made_is_shared_anew(home: str | None) -> None:
     """Of its own half, the CPU needs only the halo without a home, and everything with one."""
     graph = line()
-    moved = [
-        sum(task.nbytes for task in lower(graph, halved(graph, home)).tasks if task.chain == chain and task.lane == "gpu"
-            and task.kind is TaskKind.TRANSFORM and "for-cpu" in task.id)
-        for chain in ("c01", "c02")
-    ]  # fmt: skip
+    for_cpu = [
+        task
+        for task in lower(graph, halved(graph, home)).tasks
+        if task.kind is TaskKind.TRANSFORM and "for-cpu" in task.id
+    ]
+    moved = [sum(task.nbytes for task in for_cpu if task.chain == chain) for chain in ("c01", "c02")]
     halves = [graph.tensors[node.inputs[0]].nbytes / 2 for node in graph.nodes[1:3]]
     for nbytes, half in zip(moved, halves, strict=True):
         assert (nbytes >= half) == (home == "gpu")
