@@ -4,6 +4,7 @@
     python tools/fit_phones.py --check    # the same, but fail if a file would change
     python tools/fit_phones.py --without fst --output /tmp/without_fst   # for cross-validation elsewhere
     python tools/fit_phones.py --redraw 1 --output /tmp/redraw_1         # other priors
+    python tools/fit_phones.py --cross-validate   # co-execution predicted with a chip, a network, the priors exchanged
 
 What is fitted to what: unit times of MACE's kernels to the CPU-alone and GPU-alone latencies and to the single-operator
 figures of the CoDL paper, by maximum a posteriori with log-normal priors. Rates are shared within a family of
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from codl.hardware import Hardware, Kernel, Processor, write  # noqa: E402
 from codl.io import read_yaml, validate  # noqa: E402
 from codl.ops.spec import Work  # noqa: E402
 from codl.units import parse, render  # noqa: E402
+from codl.validation import Figure, headline  # noqa: E402
 
 DATA = ROOT / "tools" / "data"
 DATE = "2026-11-25"
@@ -557,6 +560,45 @@ def write_all(
     return changed
 
 
+def cross_validate(phones: Phones) -> None:
+    """Print how far co-execution is predicted off by files fitted without a chip's rows, without a network's rows, or
+    from other priors."""
+    observations = rows(phones) + figures(phones)
+    every = [(soc, network) for soc in phones.socs for network in NETWORKS]
+    print("mean absolute (signed) error of co-execution: 20 rows, 15 Snapdragon rows; every row predicted by a fit")
+    cells: list[Figure] = []
+    for left in phones.socs:
+        kept = [item for item in observations if item.soc != left or not item.network]
+        cells += _headline(phones, kept, phones.priors(), [cell for cell in every if cell[0] == left])
+    _print_headline("without its chip's rows", cells)
+    cells = []
+    for left in NETWORKS:
+        kept = [item for item in observations if item.network != left]
+        cells += _headline(phones, kept, phones.priors(), [cell for cell in every if cell[1] == left])
+    _print_headline("without its network's rows", cells)
+    for seed in range(REDRAWS):
+        redraw = redrawn(phones.priors(), seed)
+        _print_headline(f"with priors redrawn, seed {seed}", _headline(phones, observations, redraw, every))
+
+
+REDRAWS = 6
+
+
+def _headline(
+    phones: Phones, kept: Sequence[Observation], priors: Mapping[str, Prior], cells: Sequence[tuple[str, str]]
+) -> list[Figure]:
+    posterior = fit(phones, kept, priors)
+    with TemporaryDirectory() as folder:
+        write_all(phones, Path(folder), kept, posterior, "made for cross-validation")
+        return headline(Path(folder), cells)
+
+
+def _print_headline(name: str, found: Sequence[Figure]) -> None:
+    parts = [[f.error for f in found], [f.error for f in found if f.phone != "kirin990"]]
+    text = ", ".join(f"{np.mean(np.abs(errors)):.1%} ({np.mean(errors):+.1%})" for errors in parts)
+    print(f"  {name:32} {text}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="fail if a file would change")
@@ -566,7 +608,13 @@ def main() -> int:
     parser.add_argument(
         "--terms", action="store_true", help="print the errors of fits without each term; write nothing"
     )
+    parser.add_argument(
+        "--cross-validate", action="store_true", help="print errors of co-execution by fits that lack something"
+    )
     arguments = parser.parse_args()
+    if arguments.cross_validate:
+        cross_validate(Phones())
+        return 0
     if arguments.terms:
         terms()
         return 0

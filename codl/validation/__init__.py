@@ -6,19 +6,19 @@ of co-execution, `mulayer` and `codl` below, are predictions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from codl import hardware as hw
-from codl.plan.published import agreement, read_published
-from codl.runs import Workspace
+from codl.plan.published import agreement
 from codl.scenario import load as load_scenario
+from codl.validation.claims import Claim, claims
+from codl.validation.simulated import KIRIN, MODELS, PHONES, PLANS, Runs
 
-PHONES = ("sd855", "sd865", "sd888", "kirin990")
-PLANS = Path(__file__).resolve().parent / "plans"
-"""The authors' own tuned plans, from the published artifact of CoDL (MobiSys '22, doi 10.1145/3498361.3538932)."""
+__all__ = ["PHONES", "PLANS", "Choice", "Claim", "Figure", "Null", "Validation", "headline", "validate"]
+
+REPLAY = "published plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,9 @@ class Figure:
     planner: str
     published_ms: float
     simulated_ms: float
+    """The simulated makespan."""
     summed_ms: float
+    """The same run summed over chains, as the paper defines a latency."""
 
     @property
     def error(self) -> float:
@@ -47,13 +49,28 @@ class Choice:
     model: str
     dimension: float
     ratio: float
+    """Within 0.1."""
     chain_ends: float
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """Mean absolute errors of co-execution on one phone: of the simulator, and of what needs no model at all."""
+
+    phone: str
+    simulated: float
+    harmonic: float
+    """c * g / (c + g) of the two published single-processor latencies of a whole network."""
+    better: float
+    """The lower of the two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
     figures: tuple[Figure, ...]
     choices: tuple[Choice, ...]
+    nulls: tuple[Null, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     def groups(self) -> list[tuple[str, int, float, float]]:
         """(group, rows, mean absolute error, mean signed error) of each kind of figure."""
@@ -61,45 +78,77 @@ class Validation:
             "CPU alone (fitted)": lambda f: f.planner == "cpu",
             "GPU alone (fitted)": lambda f: f.planner == "gpu",
             "codl, 20 headline rows (predicted)": lambda f: f.planner == "codl",
-            "codl, 15 Snapdragon rows (predicted)": lambda f: f.planner == "codl" and f.phone != "kirin990",
-            "published plans replayed (predicted)": lambda f: f.planner == "published plan",
+            "codl, 15 Snapdragon rows (predicted)": lambda f: f.planner == "codl" and f.phone != KIRIN,
+            "published plans replayed (predicted)": lambda f: f.planner == REPLAY,
         }
         rows = {name: [f.error for f in self.figures if test(f)] for name, test in wanted.items()}
         return [(name, len(e), mean(map(abs, e)), mean(e)) for name, e in rows.items() if e]
 
 
-def validate(phones: Iterable[str] = PHONES) -> Validation:
-    """Simulate every published latency of these phones, and replay the authors' plans where they are known."""
+def validate(phones: Iterable[str] = PHONES, folder: Path | None = None) -> Validation:
+    """Simulate every published latency of these phones, replay the authors' plans where they are known, and check the
+    paper's claims.
+
+    Args:
+        folder: with other hardware files of the phones, such as `tools/fit_phones.py --output` writes.
+
+    Raises:
+        FileError, SchemaError: a hardware file is missing or wrong.
+    """
+    phones, runs = tuple(phones), Runs(folder)
     figures: list[Figure] = []
     choices: list[Choice] = []
     for phone in phones:
-        workspace = Workspace(hw.load(phone))
-        figures += _scenario(phone, workspace)
-        for figure, choice in _replays(phone, workspace):
+        figures += _rows(phone, runs)
+        for figure, choice in _replays(phone, runs):
             figures.append(figure)
             choices.append(choice)
-    return Validation(tuple(figures), tuple(choices))
+    nulls = tuple(_null(phone, figures) for phone in phones)
+    return Validation(tuple(figures), tuple(choices), nulls, tuple(claims(runs, phones)))
 
 
-def _scenario(phone: str, workspace: Workspace) -> Iterator[Figure]:
+def headline(folder: Path | None, cells: Iterable[tuple[str, str]]) -> list[Figure]:
+    """The co-executed latencies of some (phone, network) only: for cross-validation."""
+    runs = Runs(folder)
+    return [figure for phone, model in cells for figure in _planned(phone, model, ("codl",), runs)]
+
+
+def _rows(phone: str, runs: Runs) -> Iterator[Figure]:
+    for model in MODELS:
+        yield from _planned(phone, model, ("cpu", "gpu", "mulayer", "codl"), runs)
+
+
+def _planned(phone: str, model: str, planners: Sequence[str], runs: Runs) -> Iterator[Figure]:
+    """What was published of these planners."""
     scenario = load_scenario(phone)
-    for model in scenario.models:
-        for planner in scenario.planners:
-            published = scenario.published_ms(model, planner)
-            if published is not None:
-                result = workspace.prepare(model, planner).simulate()
-                yield Figure(phone, model, planner, published, result.latency_ns / 1e6, result.summed_ns / 1e6)
+    for planner in planners:
+        published = scenario.published_ms(f"paper/{model}", planner)
+        if published is not None:
+            row = runs.row(phone, model, planner)
+            yield Figure(phone, model, planner, published, row["latency_ms"], row["summed_ms"])
 
 
-def _replays(phone: str, workspace: Workspace) -> Iterator[tuple[Figure, Choice]]:
+def _replays(phone: str, runs: Runs) -> Iterator[tuple[Figure, Choice]]:
     scenario = load_scenario(phone)
-    for path in sorted(PLANS.glob(f"{phone}_*.json")):
-        model = f"paper/{read_published(path).model}"
-        published = scenario.published_ms(model, "codl")
-        if published is None:
+    for model in MODELS:
+        published = scenario.published_ms(f"paper/{model}", "codl")
+        if published is None or not runs.has_plan(phone, model):
             continue
-        run = workspace.follow(model, path)
+        run = runs.replay(phone, model)
         result = run.simulate()
-        alike = agreement(run.plan, workspace.prepare(model, "codl").plan)
-        figure = Figure(phone, model, "published plan", published, result.latency_ns / 1e6, result.summed_ns / 1e6)
+        alike = agreement(run.plan, runs.prepared(phone, model, "codl").plan)
+        figure = Figure(phone, model, REPLAY, published, result.latency_ns / 1e6, result.summed_ns / 1e6)
         yield figure, Choice(phone, model, alike.dimension, alike.ratio, alike.chain_ends)
+
+
+def _null(phone: str, figures: Sequence[Figure]) -> Null:
+    published = {(f.model, f.planner): f.published_ms for f in figures if f.phone == phone}
+    errors: dict[str, list[float]] = {"simulated": [], "harmonic": [], "better": []}
+    for figure in figures:
+        if figure.phone != phone or figure.planner != "codl":
+            continue
+        cpu, gpu = (published[figure.model, planner] for planner in ("cpu", "gpu"))
+        errors["simulated"].append(abs(figure.error))
+        errors["harmonic"].append(abs(cpu * gpu / (cpu + gpu) / figure.published_ms - 1))
+        errors["better"].append(abs(min(cpu, gpu) / figure.published_ms - 1))
+    return Null(phone, **{name: mean(values) for name, values in errors.items()})

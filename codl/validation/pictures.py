@@ -13,17 +13,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from codl import hardware as hw
 from codl.io import read_yaml
 from codl.ops import Dimension
 from codl.plan.model import Plan
-from codl.runs import IDEAL, Prepared, Row, Workspace, simulated_row
+from codl.runs import IDEAL
 from codl.scenario import Scenario
 from codl.scenario import load as load_scenario
-from codl.validation import PLANS
+from codl.validation.simulated import KIRIN, MODELS, SNAPDRAGONS, Runs
 
-SNAPDRAGONS, KIRIN = ("sd855", "sd865", "sd888"), "kirin990"
-MODELS = ("retinaface", "yolov2", "vgg16", "posenet", "fst")
 DRAWN = 60
 """Operators of RetinaFace that the paper draws."""
 _POWER = Path(__file__).resolve().parent / "power.yaml"
@@ -55,55 +52,16 @@ class Picture:
     notes: Sequence[str]
 
 
-class _Runs:
-    """Simulated runs by phone, model and planner, each made once."""
-
-    def __init__(self) -> None:
-        self._workspaces: dict[tuple[str, str], Workspace] = {}
-        self._prepared: dict[tuple[str, str, str], Prepared] = {}
-        self._rows: dict[tuple[str, str, str, str], Row] = {}
-
-    def workspace(self, phone: str, data_type: str = "auto") -> Workspace:
-        key = (phone, data_type)
-        if key not in self._workspaces:
-            self._workspaces[key] = Workspace(hw.load(phone), data_type)
-        return self._workspaces[key]
-
-    def prepared(self, phone: str, model: str, planner: str) -> Prepared:
-        key = (phone, model, planner)
-        if key not in self._prepared:
-            self._prepared[key] = self.workspace(phone).prepare(f"paper/{model}", planner)
-        return self._prepared[key]
-
-    def row(self, phone: str, model: str, planner: str, data_type: str = "auto") -> Row:
-        """With a data type, the plan's decisions with that type's kernels."""
-        key = (phone, model, planner, data_type)
-        if key not in self._rows:
-            self._rows[key] = self._row(phone, model, planner, data_type)
-        return self._rows[key]
-
-    def _row(self, phone: str, model: str, planner: str, data_type: str) -> Row:
-        if planner == IDEAL:
-            return self.workspace(phone).bound(f"paper/{model}")
-        run = self.prepared(phone, model, planner)
-        if data_type != "auto":
-            run = self.workspace(phone, data_type).reuse(run.plan)
-        return simulated_row(run, run.simulate())
-
-    def values(self, phone: str, planner: str, key: str = "latency_ms", data_type: str = "auto") -> Values:
-        return [self.row(phone, model, planner, data_type)[key] for model in MODELS]
-
-
 def pictures() -> list[Picture]:
     """All of them. Takes a few seconds."""
-    runs = _Runs()
+    runs = Runs()
     return [
         _latencies(runs, 15, SNAPDRAGONS), _latencies(runs, 16, (KIRIN,)), _data_types(runs), _dimensions(runs),
         _chains(runs), _decisions(runs), _power(runs), _ideal(runs),
     ]  # fmt: skip
 
 
-def _latencies(runs: _Runs, number: int, phones: Sequence[str]) -> Picture:
+def _latencies(runs: Runs, number: int, phones: Sequence[str]) -> Picture:
     panels, errors = [], []
     for phone in phones:
         scenario = load_scenario(phone)
@@ -124,7 +82,7 @@ def _latencies(runs: _Runs, number: int, phones: Sequence[str]) -> Picture:
     )
 
 
-def _data_types(runs: _Runs) -> Picture:
+def _data_types(runs: Runs) -> Picture:
     phone = "sd855"
     series = {
         "gpu, buffer": runs.values(phone, "gpu", data_type="buffer"),
@@ -142,7 +100,7 @@ def _data_types(runs: _Runs) -> Picture:
     )  # fmt: skip
 
 
-def _dimensions(runs: _Runs) -> Picture:
+def _dimensions(runs: Runs) -> Picture:
     phone = "sd855"
     series = {planner: runs.values(phone, planner) for planner in ("h", "oc", "hybrid")}
     better = [min(h, oc) for h, oc in zip(_known(series["h"]), _known(series["oc"]), strict=True)]
@@ -155,7 +113,7 @@ def _dimensions(runs: _Runs) -> Picture:
     )
 
 
-def _chains(runs: _Runs) -> Picture:
+def _chains(runs: Runs) -> Picture:
     phone = "sd855"
     panels = [
         Panel(title, unit, MODELS, {label: runs.values(phone, planner, key) for label, planner in
@@ -175,10 +133,10 @@ def _chains(runs: _Runs) -> Picture:
     )
 
 
-def _decisions(runs: _Runs) -> Picture:
+def _decisions(runs: Runs) -> Picture:
     phone, model = "sd855", "retinaface"
     prepared = runs.prepared(phone, model, "codl")
-    authors = runs.workspace(phone).follow(f"paper/{model}", PLANS / f"{phone}_{model}.json")
+    authors = runs.replay(phone, model)
     panels = [_shares("planner codl", prepared.plan), _shares("the authors' plan", authors.plan)]
     early, late = (_height_share(prepared.plan, half) for half in (0, 1))
     return Picture(
@@ -209,7 +167,7 @@ def _height_share(plan: Plan, half: int) -> float:
     return mean(dimension is Dimension.HEIGHT for dimension in split) if split else 0.0
 
 
-def _power(runs: _Runs) -> Picture:
+def _power(runs: Runs) -> Picture:
     phone = "sd855"
     published: dict[str, Any] = read_yaml(_POWER)["power_w"]
     marks: dict[str, Values] = {p: [published[p][model] for model in MODELS] for p in ("cpu", "gpu")}
@@ -231,7 +189,7 @@ def _power(runs: _Runs) -> Picture:
     )
 
 
-def _ideal(runs: _Runs) -> Picture:
+def _ideal(runs: Runs) -> Picture:
     panels = []
     for phone in (*SNAPDRAGONS, KIRIN):
         scenario = load_scenario(phone)
@@ -256,7 +214,7 @@ def _published(scenario: Scenario, planner: str) -> Values:
     return [scenario.published_ms(f"paper/{model}", planner) for model in MODELS]
 
 
-def _data_type(runs: _Runs, phone: str) -> str:
+def _data_type(runs: Runs, phone: str) -> str:
     return str(runs.row(phone, MODELS[0], "gpu")["data_type"])
 
 
