@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from scipy.special import erf
 
 from codl.graph import Activation, Graph, Node, Tensor
 
@@ -121,6 +122,27 @@ def activate(y: np.ndarray, activation: Activation | None) -> np.ndarray:
             return y * np.clip(y / 6 + 0.5, 0, 1)
         case "hard_sigmoid":
             return np.clip(first * y + second, 0, 1)
+        case "silu":
+            return y / (1 + np.exp(-first * y))
+        case "gelu":
+            return 0.5 * y * (1 + erf(y / np.sqrt(2)))
+        case "gelu_tanh":
+            return 0.5 * y * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y**3)))
+        case "elu":
+            return np.where(y < 0, first * np.expm1(y), y)
+        case "selu":
+            return second * np.where(y < 0, first * np.expm1(y), y)
+        case "softplus":
+            return np.logaddexp(0, y)
+        case "mish":
+            return y * np.tanh(np.logaddexp(0, y))
+        case "exp" | "log" | "sqrt" | "square" | "reciprocal" | "abs" | "floor" | "ceil" | "sin" | "cos":
+            function: Any = getattr(np, activation.kind)
+            return np.asarray(function(y))
+        case "neg":
+            return -y
+        case "erf":
+            return np.asarray(erf(y))
     raise AssertionError(activation.kind)
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from codl.graph import Activation, Graph, Node, Tensor
+from codl.ops.activation import CODES
 
-OPSET = 18
+OPSET = 20
 UNARY = {
     "relu": ("Relu", ()),
     "leaky_relu": ("LeakyRelu", ("alpha",)),
@@ -23,9 +24,30 @@ UNARY = {
     "tanh": ("Tanh", ()),
     "hard_swish": ("HardSwish", ()),
     "hard_sigmoid": ("HardSigmoid", ("alpha", "beta")),
+    "gelu": ("Gelu", ()),
+    "elu": ("Elu", ("alpha",)),
+    "selu": ("Selu", ("alpha", "gamma")),
+    "softplus": ("Softplus", ()),
+    "mish": ("Mish", ()),
+    "exp": ("Exp", ()),
+    "log": ("Log", ()),
+    "sqrt": ("Sqrt", ()),
+    "reciprocal": ("Reciprocal", ()),
+    "abs": ("Abs", ()),
+    "neg": ("Neg", ()),
+    "erf": ("Erf", ()),
+    "floor": ("Floor", ()),
+    "ceil": ("Ceil", ()),
+    "sin": ("Sin", ()),
+    "cos": ("Cos", ()),
 }
-BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "prelu": "PRelu"}
-PARAMS = {"leaky_relu": (0.1,), "clip": (-0.5, 0.75), "hard_sigmoid": (0.3, 0.4)}
+BINARY = {
+    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "prelu": "PRelu", "pow": "Pow", "max": "Max", "min": "Min",
+}  # fmt: skip
+PARAMS = {
+    "leaky_relu": (0.1,), "clip": (-0.5, 0.75), "hard_sigmoid": (0.3, 0.4), "elu": (0.8,),
+    "selu": (1.6732632, 1.05070098), "silu": (1.2,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,18 @@ class Case:
         arrays = arrays or self.arrays
         if self.op == "resize" and self.attributes["mode"] == "linear" and self.attributes["scales"][:-2] != (1.0, 1.0):
             return _linear_by_axis(self, arrays[0])
+        if self.op == "normalize":
+            return _normalised(self, *arrays)
+        if self.op == "take":
+            return np.take(arrays[0], self.attributes["indices"], self.attributes["axis"])
+        match self.attributes.get("kind"):
+            case "silu":
+                (alpha,) = self.attributes["params"]
+                gate = _run("Sigmoid", {}, {}, [("x", np.float32(alpha) * arrays[0])])
+                with np.errstate(invalid="ignore"):  # infinity times 0
+                    return np.asarray(arrays[0] * gate)
+            case "square":
+                return np.asarray(arrays[0] * arrays[0])
         operands = [(f"i{k}", array) for k, array in enumerate(arrays)]
         y = _run(*_onnx_node(self), operands)
         if self.activation is not None:
@@ -81,6 +115,8 @@ def _onnx_node(case: Case) -> tuple[str, dict[str, Any], Constants]:
     integers = lambda values: np.array(values, np.int64)  # noqa: E731
     match case.op:
         case "unary":
+            if given["kind"] == "gelu_tanh":
+                return "Gelu", {"approximate": "tanh"}, {}
             name, keys = UNARY[given["kind"]]
             if given["kind"] == "clip":
                 low, high = (np.array(value, np.float32) for value in given["params"])
@@ -88,6 +124,8 @@ def _onnx_node(case: Case) -> tuple[str, dict[str, Any], Constants]:
             return name, dict(zip(keys, given["params"], strict=True)), {}
         case "binary":
             return BINARY[given["kind"]], {}, {}
+        case "matmul":
+            return "MatMul", {}, {}
         case "concat":
             return "Concat", {"axis": given["axis"]}, {}
         case "pad":
@@ -109,8 +147,12 @@ def _onnx_node(case: Case) -> tuple[str, dict[str, Any], Constants]:
             return "Transpose", {"perm": given["perm"]}, {}
         case "softmax":
             return "Softmax", {"axis": given["axis"]}, {}
-        case "reduce_mean":
-            return "ReduceMean", {"keepdims": given["keepdims"]}, {"axes": integers(given["axes"])}
+        case "reduce":
+            return (
+                f"Reduce{given['kind'].capitalize()}",
+                {"keepdims": given["keepdims"]},
+                {"axes": integers(given["axes"])},
+            )
         case "slice":
             ends = [s + (n - 1) * k + 1 for s, n, k in zip(given["starts"], case.shape, given["steps"], strict=True)]
             further = (given["starts"], ends, tuple(range(rank)), given["steps"])
@@ -149,6 +191,17 @@ def _linear_by_axis(case: Case, x: np.ndarray) -> np.ndarray:
     return x
 
 
+def _normalised(case: Case, x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """ONNX's definition, with the axes normalised moved to the end."""
+    kept = [axis for axis in range(x.ndim) if axis not in case.attributes["axes"]]
+    order = [*kept, *case.attributes["axes"]]
+    moved = np.ascontiguousarray(x.transpose(order))
+    flat = moved.reshape(prod(x.shape[axis] for axis in kept), -1)
+    ones = {"s": np.ones(flat.shape[1], np.float32)}
+    y = _run("LayerNormalization", {"axis": 1, "epsilon": case.attributes["epsilon"]}, ones, [("x", flat)])
+    return np.asarray(y.reshape(moved.shape).transpose(np.argsort(order)) * scale + shift)
+
+
 # ---- strategies ---------------------------------------------------------------------------------------------------
 
 CHANNELS = st.sampled_from([1, 2, 3, 7, 8, 16, 19, 33])
@@ -172,7 +225,7 @@ def values(draw: st.DrawFn, shape: tuple[int, ...]) -> np.ndarray:
 @st.composite
 def unaries(draw: st.DrawFn) -> Case:
     shape = draw(shapes(0))
-    kind = draw(st.sampled_from(sorted(UNARY)))
+    kind = draw(st.sampled_from(sorted(CODES)[1:]))
     return Case("unary", (values(draw, shape),), shape, {"kind": kind, "params": PARAMS.get(kind, ())})
 
 
@@ -279,12 +332,51 @@ def softmaxes(draw: st.DrawFn) -> Case:
 
 
 @st.composite
-def means(draw: st.DrawFn) -> Case:
+def reductions(draw: st.DrawFn) -> Case:
     shape = draw(shapes())
     axes = tuple(sorted(draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))))
     keepdims = draw(st.integers(0, 1))
     out = tuple(1 if axis in axes else extent for axis, extent in enumerate(shape) if keepdims or axis not in axes)
-    return Case("reduce_mean", (values(draw, shape),), out, {"axes": axes, "keepdims": keepdims})
+    kind = draw(st.sampled_from(["mean", "sum", "max", "min"]))
+    return Case("reduce", (values(draw, shape),), out, {"kind": kind, "axes": axes, "keepdims": keepdims})
+
+
+@st.composite
+def normalisations(draw: st.DrawFn) -> Case:
+    """Over all axes from one on, as LayerNormalization: the witness; each scale and shift along its own axes."""
+    shape = draw(shapes())
+    axes = tuple(sorted(draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))))
+    affine = [1 + values(draw, _broadcastable_within(draw, shape)) / 4 for _ in range(2)]
+    attributes = {"axes": axes, "epsilon": draw(st.sampled_from([1e-5, 1e-2]))}
+    return Case("normalize", (values(draw, shape), *affine), shape, attributes, (1, 2))
+
+
+def _broadcastable_within(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(draw(st.sampled_from([extent, 1])) for extent in shape[draw(st.integers(0, len(shape))) :])
+
+
+@st.composite
+def products(draw: st.DrawFn) -> Case:
+    """Of two tensors, one of which may be constant; leading axes may be broadcast."""
+    shape = draw(shapes(2))
+    depth = draw(CHANNELS)
+    a, b = (*shape[:-1], depth), (*shape[:-2], depth, shape[-1])
+    way = draw(st.integers(0, 3))
+    if way == 1 and len(shape) > 2:
+        b = (1, *b[1:])
+    elif way == 2:
+        a = a[draw(st.integers(0, len(a) - 2)) :]
+    constant = draw(st.sampled_from([(), (), (0,), (1,)]))
+    return Case("matmul", (values(draw, a), values(draw, b) / np.float32(depth**0.5)), shape, {}, constant)
+
+
+@st.composite
+def takes(draw: st.DrawFn) -> Case:
+    shape = draw(shapes())
+    axis = draw(st.integers(0, len(shape) - 1))
+    indices = tuple(draw(st.lists(st.integers(0, shape[axis] - 1), min_size=1, max_size=9)))
+    out = (*shape[:axis], len(indices), *shape[axis + 1 :])
+    return Case("take", (values(draw, shape),), out, {"axis": axis, "indices": indices})
 
 
 @st.composite
@@ -308,6 +400,9 @@ FAMILIES = {
     "reshape": reshapes(),
     "transpose": transposes(),
     "softmax": softmaxes(),
-    "reduce_mean": means(),
+    "reduce": reductions(),
     "slice": slices(),
+    "normalize": normalisations(),
+    "matmul": products(),
+    "take": takes(),
 }

@@ -77,6 +77,8 @@ _PRODUCTS = (
     (1, 3000, 1500), (1, 9000, 1800), (1, 1100, 900), (1, 500, 90), (1, 5600, 2800), (12, 700, 300), (40, 1300, 450),
     (1, 280, 1100), (6, 900, 700), (3, 2100, 330),
 )  # fmt: skip
+# Products of two tensors, as in attention: batch, rows, depth, columns.
+_ATTENTION = ((4, 60, 24, 60), (3, 210, 40, 210), (6, 90, 90, 40), (2, 330, 48, 330), (1, 500, 270, 210))
 _MAPS = ((1, 24, 150, 140), (1, 72, 68, 66), (1, 144, 34, 35), (1, 544, 17, 17), (1, 48, 11, 11), (1, 40, 270, 270))
 """Feature maps for element-wise operators, layout changes and pools of memory: 23 KB to 11 MB."""
 
@@ -160,6 +162,11 @@ def _product(b: _Builder, rows: int, depth: int, columns: int) -> None:
     b.add("gemm", f"gemm {rows}x{depth}->{columns}", inputs, (rows, columns))
 
 
+def _attention(b: _Builder, batch: int, rows: int, depth: int, columns: int) -> None:
+    inputs = (b.input((batch, rows, depth)), b.input((batch, depth, columns)))
+    b.add("matmul", f"matmul {batch}x{rows}x{depth}->{columns}", inputs, (batch, rows, columns))
+
+
 def _elementwise(b: _Builder, shape: Shape) -> None:
     x, label = b.input(shape), "x".join(map(str, shape))
     _, channels, *_ = shape
@@ -168,7 +175,9 @@ def _elementwise(b: _Builder, shape: Shape) -> None:
     for kind, params in (("relu", ()), ("leaky_relu", (0.1,)), ("sigmoid", ()), ("hard_swish", ())):
         b.add("unary", f"{kind} {label}", (x,), shape, kind=kind, params=params)
     b.add("softmax", f"softmax {label}", (x,), shape, axis=1, last_axis=2)
-    b.add("reduce_mean", f"mean {label}", (x,), (1, channels, 1, 1), axes=(2, 3), keepdims=1)
+    affine = (b.constant((channels, 1, 1)), b.constant((channels, 1, 1)))
+    b.add("normalize", f"normalize {label}", (x, *affine), shape, axes=(2, 3), epsilon=1e-5)
+    b.add("reduce", f"mean {label}", (x,), (1, channels, 1, 1), kind="mean", axes=(2, 3), keepdims=1)
 
 
 def _layout(b: _Builder, shape: Shape) -> None:
@@ -208,6 +217,8 @@ def probe_graph(quick: bool = False) -> Graph:
         _pool(b, *pool)
     for product in _PRODUCTS[2:] if quick else _PRODUCTS:
         _product(b, *product)
+    for attention in _ATTENTION[:3] if quick else _ATTENTION:
+        _attention(b, *attention)
     for shape in _MAPS[1:4] if quick else _MAPS:
         _elementwise(b, shape)
         _layout(b, shape)

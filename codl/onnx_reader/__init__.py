@@ -7,8 +7,10 @@ The way through the package, in the order of its modules:
 3. `fold`     nodes are walked in order: constants are evaluated, shapes inferred, constant branches inlined
 4. `regions`  nodes whose values have no static shape are grouped, since only ONNX Runtime can pass these on
 5. `lowering` each node becomes canonical operators, or the fallback family `onnx`
-6. `simplify` pads, scales, biases and activations are merged into their neighbours; what nobody reads is dropped
-7. `finish`   names, fallback models, and the frozen `Graph`
+6. `simplify` what exporters spell out is recognised (`patterns`), moves are merged (`reordering`), pads, scales, biases
+              and activations go into their neighbours; what nobody reads is dropped
+7. `fallback` operators for ONNX Runtime that can run one after another become one
+8. `finish`   names, fallback models, and the frozen `Graph`
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import onnx
 
 from codl.errors import ModelError
 from codl.graph import Graph
+from codl.onnx_reader.fallback import merge_fallbacks
 from codl.onnx_reader.finish import finish
 from codl.onnx_reader.fold import fold
 from codl.onnx_reader.inputs import concrete_inputs
@@ -61,6 +64,7 @@ def read(
         group_dynamic(network)
         lower(network)
         simplify(network)
+        merge_fallbacks(network)
         return finish(network)
     except UnicodeDecodeError:  # protobuf decodes a name only when it is looked at, so this can come from anywhere
         where = "model" if isinstance(model, onnx.ModelProto) else model

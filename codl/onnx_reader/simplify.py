@@ -9,6 +9,10 @@ import numpy as np
 
 from codl.graph import Activation
 from codl.onnx_reader.network import Network, Operator, rename
+from codl.onnx_reader.patterns import recognise
+from codl.onnx_reader.reordering import merge_moves
+from codl.onnx_reader.uses import drop_dead, makers, readers, remove
+from codl.ops.activation import TAILS
 
 FUSES_ACTIVATION = frozenset(("conv", "conv_transpose", "gemm", "binary"))
 _WEIGHTED = frozenset(("conv", "conv_transpose", "gemm"))
@@ -16,49 +20,21 @@ _WEIGHTED = frozenset(("conv", "conv_transpose", "gemm"))
 
 def simplify(network: Network) -> None:
     """Apply all rules, in an order in which each finds what the one before it leaves."""
-    _drop_dead(network)
+    drop_dead(network)
+    recognise(network)
+    merge_moves(network)
     _drop_copies(network)
     _merge_pads(network)
     _fold_constants(network)
     _fuse_activations(network)
-    _drop_dead(network)
-
-
-def _readers(network: Network) -> dict[str, int]:
-    """How often each value is read; an output of the graph counts as read by the caller."""
-    count: dict[str, int] = {}
-    for operator in network.operators:
-        for value in operator.inputs:
-            count[value] = count.get(value, 0) + 1
-    for value in network.outputs:
-        count[value] = count.get(value, 0) + 1
-    return count
-
-
-def _makers(network: Network) -> dict[str, Operator]:
-    return {value: operator for operator in network.operators for value in operator.outputs}
-
-
-def _remove(network: Network, gone: set[int]) -> None:
-    network.operators = [operator for operator in network.operators if id(operator) not in gone]
-
-
-def _drop_dead(network: Network) -> None:
-    """Remove operators whose outputs nobody reads."""
-    needed = set(network.outputs)
-    alive = []
-    for operator in reversed(network.operators):
-        if needed.intersection(operator.outputs):
-            alive.append(operator)
-            needed.update(operator.inputs)
-    network.operators = alive[::-1]
+    drop_dead(network)
 
 
 def _drop_copies(network: Network) -> None:
     """Remove reshapes that change nothing. A graph output keeps its name: then the copied value takes that name."""
     names: dict[str, str] = {}
     gone: set[int] = set()
-    makers = _makers(network)
+    made = makers(network)
     for operator in network.operators:
         _rename(operator, names)
         if operator.op != "reshape" or network.shape(operator.inputs[0]) != network.shape(operator.output):
@@ -66,17 +42,17 @@ def _drop_copies(network: Network) -> None:
         source, target = operator.inputs[0], operator.output
         if target not in network.outputs:
             names[target] = source
-        elif source in makers and source not in network.outputs:
+        elif source in made and source not in network.outputs:
             for earlier in network.operators:  # others may read the old name already
                 if id(earlier) not in gone:
                     _rename(earlier, {source: target})
-            makers[target] = makers[source]
+            made[target] = made[source]
             names[source] = target
             names = {old: names.get(new, new) for old, new in names.items()}
         else:
             continue
         gone.add(id(operator))
-    _remove(network, gone)
+    remove(network, gone)
 
 
 def _rename(operator: Operator, names: dict[str, str]) -> None:
@@ -89,11 +65,11 @@ def _rename(operator: Operator, names: dict[str, str]) -> None:
 
 def _merge_pads(network: Network) -> None:
     """Zeros that a Pad adds around a convolution's image become the convolution's own."""
-    readers, makers = _readers(network), _makers(network)
+    reads, made = readers(network), makers(network)
     gone: set[int] = set()
     for operator in network.operators:
-        before = makers.get(operator.inputs[0]) if operator.inputs else None
-        if operator.op != "conv" or before is None or before.op != "pad" or readers[before.output] != 1:
+        before = made.get(operator.inputs[0]) if operator.inputs else None
+        if operator.op != "conv" or before is None or before.op != "pad" or reads[before.output] != 1:
             continue
         begin, end = before.attributes["begin"], before.attributes["end"]
         assert isinstance(begin, tuple) and isinstance(end, tuple)
@@ -105,20 +81,20 @@ def _merge_pads(network: Network) -> None:
             operator.attributes["pads"] = tuple(int(a) + int(b) for a, b in zip(pads, added, strict=True))
             operator.inputs[0] = before.inputs[0]
             gone.add(id(before))
-    _remove(network, gone)
+    remove(network, gone)
 
 
 def _fold_constants(network: Network) -> None:
     """Scale or shift by channel after a convolution or matrix product goes into its weights and bias."""
-    readers, makers = _readers(network), _makers(network)
+    reads, made = readers(network), makers(network)
     gone: set[int] = set()
     for operator in network.operators:
         if operator.op != "binary" or operator.activation is not None:
             continue
         kind = str(operator.attributes["kind"])
         for index in (0, 1):
-            before, constant = makers.get(operator.inputs[index]), network.constant(operator.inputs[1 - index])
-            if before is None or constant is None or before.op not in _WEIGHTED or readers[before.output] != 1:
+            before, constant = made.get(operator.inputs[index]), network.constant(operator.inputs[1 - index])
+            if before is None or constant is None or before.op not in _WEIGHTED or reads[before.output] != 1:
                 continue
             if network.shape(before.output) != network.shape(operator.output):
                 continue
@@ -128,10 +104,10 @@ def _fold_constants(network: Network) -> None:
                 continue
             _scale(network, before, factor, offset)
             before.outputs = list(operator.outputs)
-            makers[before.output] = before
+            made[before.output] = before
             gone.add(id(operator))
             break
-    _remove(network, gone)
+    remove(network, gone)
 
 
 def _by_channel(constant: np.ndarray, op: str, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -183,18 +159,20 @@ def _scale(network: Network, operator: Operator, factor: np.ndarray, offset: np.
 
 def _fuse_activations(network: Network) -> None:
     """An element-wise tail joins the operator that makes its input."""
-    readers, makers = _readers(network), _makers(network)
+    reads, made = readers(network), makers(network)
     gone: set[int] = set()
     for operator in network.operators:
         if operator.op != "unary":
             continue
-        before = makers.get(operator.inputs[0])
-        if before is None or before.op not in FUSES_ACTIVATION or before.activation or readers[before.output] != 1:
+        before = made.get(operator.inputs[0])
+        if before is None or before.op not in FUSES_ACTIVATION or before.activation or reads[before.output] != 1:
+            continue
+        if before.op in _WEIGHTED and operator.attributes["kind"] not in TAILS:
             continue
         params = operator.attributes["params"]
         assert isinstance(params, tuple)
         before.activation = Activation(str(operator.attributes["kind"]), tuple(float(value) for value in params))
         before.outputs = list(operator.outputs)
-        makers[before.output] = before
+        made[before.output] = before
         gone.add(id(operator))
-    _remove(network, gone)
+    remove(network, gone)

@@ -1,26 +1,27 @@
-"""Element-wise functions of two tensors that broadcast as in numpy: Add, Sub, Mul, Div, PRelu."""
+"""Element-wise functions of two tensors that broadcast as in numpy: Add, Sub, Mul, Div, PRelu, Pow, Max, Min."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from codl.graph import Graph, Node
+from codl.ops.activation import FLOPS
 from codl.ops.geometry import broadcast_region, feature_map_dimensions, light_work
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import Loop, Operand, constants, elementwise, operand_view, output_operand
-from codl.ops.unary import FLOPS
 from codl.region import Region
 
 
 class Binary(OpSpec):
-    """`a`, `b` of any rank, either may be constant; attribute `kind` add, sub, mul, div or prelu (a = x, b = slope).
+    """`a`, `b` of any rank, either may be constant; attribute `kind` add, sub, mul, div, prelu (a = x, b = slope),
+    pow, max or min.
 
     The output has numpy's broadcast shape. An activation may be fused.
     """
 
     family = "binary"
-    onnx_types = ("Add", "Sub", "Mul", "Div", "PRelu")
+    onnx_types = ("Add", "Sub", "Mul", "Div", "PRelu", "Pow", "Max", "Min")
 
     def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
         return feature_map_dimensions(graph.tensor(node.output).shape)
@@ -29,7 +30,8 @@ class Binary(OpSpec):
         return tuple(broadcast_region(tensor.shape, out) for _, tensor in graph.variable_inputs(node))
 
     def work(self, graph: Graph, node: Node, out: Region) -> Work:
-        flops = 1 + (FLOPS[node.activation.kind] if node.activation else 0)
+        own = 20 if node.attributes["kind"] == "pow" else 1
+        flops = own + (FLOPS[node.activation.kind] if node.activation else 0)
         return light_work(graph, node, out, self.input_regions(graph, node, out), "elementwise", flops)
 
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ KEPT_AXES = 3
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """Loops with operands (output, input): `kept` has exactly KEPT_AXES axes, `reduced` as many as were asked for.
+    """Loops with operands (output, input, further ones): `kept` has exactly KEPT_AXES axes, `reduced` as many as were
+    asked for.
 
     `before` and `after` copy into and out of the working memory `scratch` (bytes by key).
     """
@@ -32,39 +33,41 @@ class Reduction:
 
 
 def reduction(
-    extents: Sequence[int],
-    axes: Sequence[int],
-    target: Operand,
-    source: Operand,
-    limit: int,
-    device: DeviceTraits,
+    extents: Sequence[int], axes: Sequence[int], operands: Sequence[Operand], limit: int, device: DeviceTraits
 ) -> Reduction:
     """The loops of a reduction over `axes` of a box with these extents.
 
     Args:
-        target, source: of the rank of `extents`. The target's strides on `axes` are 0 where the result has none.
+        operands: output, input and what else is read, each of the rank of `extents`. The output's strides on `axes` are
+            0 where the result has none.
         limit: axes reduced that the kernel takes.
     """
     kept_axes = [axis for axis in range(len(extents)) if axis not in axes]
-    kept = _part(extents, kept_axes, (target, source)).merged()
-    reduced = _flipped(_part(extents, axes, (source, target)).merged())
+    kept = _part(extents, kept_axes, operands).merged()
+    reduced = _flipped(_part(extents, axes, _swapped(operands)).merged())
     if len(kept.extents) <= KEPT_AXES and len(reduced.extents) <= limit:
         return Reduction(next(kept.unrolled(KEPT_AXES)), next(reduced.unrolled(limit)))
+    target, *sources = operands
     order = [*kept_axes, *axes]
     shape = [extents[axis] for axis in order]
     outer, inner = prod(shape[: len(kept_axes)]), prod(shape[len(kept_axes) :])
-    packed = Scratch("packed")
-    before = elementwise(Loop(tuple(shape), (Operand(packed, 0, _row_major(shape)), _permuted(source, order))), device)
-    scratch = {"packed": 4 * outer * inner}
     whole = any(target.strides[axis] for axis in axes)  # the result has the reduced axes too
+    row = inner if whole else 1
     result = Scratch("result")
-    scratch["result"] = 4 * outer * (inner if whole else 1)
+    scratch = {"result": 4 * outer * row}
+    before: list[Launch] = []
+    keeps, reduces = [Operand(result, 0, (row,))], [Operand(result, 0, (1 if whole else 0,))]
+    for index, source in enumerate(sources):
+        packed = Scratch(f"packed{index}")
+        scratch[packed.key] = 4 * outer * inner
+        copied = Operand(packed, 0, _row_major(shape))
+        before += elementwise(Loop(tuple(shape), (copied, _permuted(source, order))), device)
+        keeps.append(Operand(packed, 0, (inner,)))
+        reduces.append(Operand(packed, 0, (1,)))
     shown = [extent if whole or position < len(kept_axes) else 1 for position, extent in enumerate(shape)]
     after = elementwise(Loop(tuple(shown), (_permuted(target, order), Operand(result, 0, _row_major(shown)))), device)
-    row = inner if whole else 1
-    kept = Loop((outer,), (Operand(result, 0, (row,)), Operand(packed, 0, (inner,))))
-    reduced = Loop((inner,), (Operand(result, 0, (1 if whole else 0,)), Operand(packed, 0, (1,))))
-    return Reduction(next(kept.unrolled(KEPT_AXES)), next(reduced.unrolled(limit)), before, after, scratch)
+    kept, reduced = Loop((outer,), tuple(keeps)), Loop((inner,), tuple(reduces))
+    return Reduction(next(kept.unrolled(KEPT_AXES)), next(reduced.unrolled(limit)), tuple(before), after, scratch)
 
 
 def team(kept: Loop, reduced: Loop, device: DeviceTraits) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -82,8 +85,13 @@ def _part(extents: Sequence[int], axes: Sequence[int], operands: Sequence[Operan
     )
 
 
+def _swapped(operands: Sequence[Operand]) -> tuple[Operand, ...]:
+    """Input before output: the order of axes that suits the input is better where the output has none."""
+    return (operands[1], operands[0], *operands[2:])
+
+
 def _flipped(loop: Loop) -> Loop:
-    return Loop(loop.extents, loop.operands[::-1])
+    return Loop(loop.extents, _swapped(loop.operands))
 
 
 def _permuted(operand: Operand, order: Sequence[int]) -> Operand:

@@ -45,7 +45,7 @@ class Softmax(OpSpec):
             raise PlanError(f"{request.node.name}: softmax cannot be cut along an axis that it normalises")
         axes = tuple(normalised(request.node))
         source = Operand.of(*operand_view(request, 0), read)
-        steps = reduction(read.shape, axes, output_operand(request), source, 1, request.device)
+        steps = reduction(read.shape, axes, (output_operand(request), source), 1, request.device)
         return KernelProgram((*steps.before, _launch(steps, request.device), *steps.after), scratch=steps.scratch)
 
 

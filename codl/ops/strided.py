@@ -130,7 +130,7 @@ class Loop:
         return prod(self.extents)
 
 
-BINARY_CODES = {"": 0, "add": 1, "sub": 2, "mul": 3, "div": 4, "prelu": 5}
+BINARY_CODES = {"": 0, "add": 1, "sub": 2, "mul": 3, "div": 4, "prelu": 5, "pow": 6, "max": 7, "min": 8}
 """`BINARY` in `cl/elementwise.cl`, by kind."""
 
 

@@ -1,27 +1,26 @@
-"""Element-wise functions of one tensor: Relu, LeakyRelu, Clip, Sigmoid, Tanh, HardSwish, HardSigmoid."""
+"""Element-wise functions of one tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from codl.graph import Activation, Graph, Node
+from codl.ops.activation import FLOPS
 from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import Loop, Operand, constants, elementwise, operand_view, output_operand
 from codl.region import Region
 
-FLOPS: Mapping[str, float] = {
-    "relu": 1, "leaky_relu": 2, "clip": 2, "sigmoid": 12, "tanh": 12, "hard_swish": 5, "hard_sigmoid": 4,
-}  # fmt: skip
-"""Floating-point operations per element; an exponential counts as ten."""
-
 
 class Unary(OpSpec):
     """`x` of any rank; attributes `kind` and `params` as `codl.graph.Activation` has them."""
 
     family = "unary"
-    onnx_types = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid")
+    onnx_types = (
+        "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Swish", "Gelu", "Elu", "Selu",
+        "Softplus", "Mish", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Erf", "Floor", "Ceil", "Sin", "Cos",
+    )  # fmt: skip
 
     def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
         return feature_map_dimensions(graph.tensor(node.output).shape)

@@ -22,9 +22,15 @@ OPERATORS = (
     "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Gemm", "MatMul", *ELEMENTWISE, "Relu",
     "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Concat", "Pad", "Resize", "Upsample",
     "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Softmax", "ConvTranspose", "ReduceMean", "Slice",
-    "Identity", "Dropout",
+    "Identity", "Dropout", "Swish", "Gelu", "Elu", "Selu", "Softplus", "Mish", "Exp", "Log", "Sqrt", "Reciprocal",
+    "Abs", "Neg", "Erf", "Floor", "Ceil", "Sin", "Cos", "Pow", "Max", "Min", "Sum", "ReduceSum", "ReduceMax",
+    "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "InstanceNormalization", "LayerNormalization",
+    "GroupNormalization", "Expand", "Tile", "Gather", "DepthToSpace", "SpaceToDepth", "Split",
 )  # fmt: skip
-SHAPE_PARAMETERS = ("Pad", "Resize", "Upsample", "Reshape", "Squeeze", "Unsqueeze", "ReduceMean", "Slice")
+SHAPE_PARAMETERS = (
+    "Pad", "Resize", "Upsample", "Reshape", "Squeeze", "Unsqueeze", "ReduceMean", "Slice", "ReduceSum", "ReduceMax",
+    "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "Expand", "Tile", "Split",
+)  # fmt: skip
 """Their further inputs decide the output's shape, so that these must be constants for any model with static shapes."""
 
 
@@ -92,6 +98,8 @@ def _freeze(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> tuple[onnx.
         frozen.graph.initializer.append(numpy_helper.from_array(given[name], name))
     kept = [entry for entry in frozen.graph.input if entry.name == first]
     del frozen.graph.input[:]
+    if frozen.graph.node[0].op_type == "LayerNormalization":  # no network asks for its mean and deviation
+        del frozen.graph.output[1:], frozen.graph.node[0].output[1:]
     frozen.graph.input.extend(kept)
     return frozen, {first: given[first]}
 
@@ -102,7 +110,12 @@ _CORNERS = (
     "rounded size, and so do codl's kernels"
 )
 
+_NOWHERE = "a number format that neither codl nor ONNX Runtime computes with"
+
 EXCEPTIONS = {
+    **dict.fromkeys(("test_pow_types_float32_uint64", "test_pow_types_float32_uint32"), _NOWHERE),
+    **dict.fromkeys(("test_max_int16", "test_max_uint16", "test_min_int16", "test_min_uint16"), _NOWHERE),
+    "test_reduce_max_empty_set_bool": "ONNX Runtime, which runs it, says that the largest of nothing is not defined",
     "test_identity_sequence": "a sequence is no tensor; no value of a codl graph can hold it",
     "test_identity_opt": "an optional sequence is no tensor",
     "test_training_dropout": _RANDOM,

@@ -67,12 +67,13 @@ def test_each_face_of_the_box_matters(family: str, data: st.DataObject) -> None:
                 changed[index] = case.arrays[index].copy()
                 changed[index][_slices(box.along(axis, *face))] += np.random.default_rng(0).random(1, np.float32) + 1
                 after = case.expected(*changed)[_slices(out)]
-                assert (after != before).any() or _normalised_alone(case), (box, axis, face)
+                assert (after != before).any() or _may_not_matter(case), (box, axis, face)
 
 
-def _normalised_alone(case: Case) -> bool:
-    """A softmax over one element, or one all of whose elements are shifted alike, is the same whatever the input."""
-    return case.op == "softmax"
+def _may_not_matter(case: Case) -> bool:
+    """A softmax or a normalisation over one element, or one all of whose elements are shifted alike, is the same
+    whatever the input; an extreme depends on one element."""
+    return case.op in ("softmax", "normalize") or case.attributes.get("kind") in ("max", "min")
 
 
 @pytest.mark.parametrize("family", SPLITTABLE)
@@ -91,4 +92,4 @@ def test_work_adds_up_over_parts(family: str, data: st.DataObject) -> None:
         pieces = [spec.work(graph, node, whole.along(axis, *r)) for r in ((0, cut), (cut, case.shape[axis]))]
         assert sum(piece.output_bytes for piece in pieces) == total.output_bytes
         assert sum(piece.flops for piece in pieces) == pytest.approx(total.flops)
-        assert sum(piece.input_bytes for piece in pieces) >= total.input_bytes or family in ("resize", "slice")
+        assert sum(piece.input_bytes for piece in pieces) >= total.input_bytes or family in ("resize", "slice", "take")

@@ -17,8 +17,17 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-from codl.graph import Graph, Node
+from codl.graph import Activation, Graph, Node
 from codl.onnx_reader import read
+from tests.heavy_reference import activate
+from tests.light_reference import BINARY
+
+RUNTIME_ERRORS = (
+    onnxruntime.capi.onnxruntime_pybind11_state.Fail,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph,
+    onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented,
+    onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
+)
 
 
 def run_model(model: Any, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -60,7 +69,7 @@ def _run_node(graph: Graph, node: Node, values: Mapping[str, np.ndarray]) -> dic
         case "gemm":
             y = (x @ arrays[1] + (arrays[2] if len(arrays) > 2 else 0)).astype(np.float32)
         case "binary":
-            y = _op({"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "prelu": "PRelu"}[a["kind"]], arrays)
+            y = _op(BINARY[a["kind"]], arrays)
         case "unary":
             y = _activate(x, a["kind"], a["params"])
         case "concat":
@@ -77,8 +86,15 @@ def _run_node(graph: Graph, node: Node, values: Mapping[str, np.ndarray]) -> dic
         case "softmax":
             shape = (prod(out[: a["axis"]]), prod(out[a["axis"] : a["last_axis"]]), prod(out[a["last_axis"] :]))
             y = _op("Softmax", [x.reshape(shape)], axis=1).reshape(out)
-        case "reduce_mean":
-            y = x.mean(a["axes"], keepdims=bool(a["keepdims"]), dtype=np.float64).astype(np.float32)
+        case "reduce":
+            y = getattr(x, a["kind"])(a["axes"], keepdims=bool(a["keepdims"])).astype(np.float32)
+        case "matmul":
+            y = np.matmul(*arrays)
+        case "normalize":
+            mean, variance = x.mean(a["axes"], keepdims=True), x.var(a["axes"], keepdims=True)
+            y = ((x - mean) / np.sqrt(variance + np.float32(a["epsilon"])) * arrays[1] + arrays[2]).astype(np.float32)
+        case "take":
+            y = np.take(x, a["indices"], a["axis"])
         case "slice":
             y = x[tuple(slice(s, s + (n - 1) * t + 1, t) for s, t, n in zip(a["starts"], a["steps"], out, strict=True))]
         case other:
@@ -101,22 +117,8 @@ def _op(op: str, arrays: Sequence[np.ndarray], **attributes: Any) -> np.ndarray:
 
 
 def _activate(x: np.ndarray, kind: str, params: Sequence[float]) -> np.ndarray:
-    match kind, params:
-        case "relu", ():
-            return np.maximum(x, 0)
-        case "leaky_relu", (alpha,):
-            return np.where(x < 0, x * np.float32(alpha), x)
-        case "clip", (lo, hi):
-            return np.clip(x, np.float32(lo), np.float32(hi))
-        case "sigmoid", ():
-            return _op("Sigmoid", [x])
-        case "tanh", ():
-            return np.tanh(x)
-        case "hard_sigmoid", (alpha, beta):
-            return np.clip(x * np.float32(alpha) + np.float32(beta), 0, 1).astype(np.float32)
-        case "hard_swish", ():
-            return (x * np.clip(x / 6 + np.float32(0.5), 0, 1)).astype(np.float32)
-    raise AssertionError(f"unknown activation {kind} {params}")
+    with np.errstate(all="ignore"):
+        return activate(x, Activation(kind, tuple(params))).astype(np.float32)
 
 
 def _pool(x: np.ndarray, a: Mapping[str, Any], out: tuple[int, ...], window: dict[str, Any]) -> np.ndarray:
@@ -160,7 +162,11 @@ CANONICAL = frozenset(
         "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Gemm", "MatMul", "Add", "Mul", "Sub",
         "Div", "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Concat", "Pad",
         "Resize", "Upsample", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Softmax", "ConvTranspose",
-        "ReduceMean", "Identity", "Dropout", "BatchNormalization", "Slice", "Split", "Sum",
+        "ReduceMean", "Identity", "Dropout", "BatchNormalization", "Slice", "Split", "Sum", "Pow",
+        "Max", "Min", "Gelu", "Elu", "Selu", "Softplus", "Mish", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg",
+        "Erf", "Floor", "Ceil", "Sin", "Cos", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2",
+        "ReduceSumSquare", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "Tile", "Gather",
+        "DepthToSpace", "SpaceToDepth", "Expand",
     )
 )  # fmt: skip
 
@@ -181,9 +187,11 @@ def _cases() -> dict[str, list[Any]]:
 
 
 def _with_constants(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """The model with all inputs but the first made constant."""
+    """The model with all inputs but the first made constant, and only the first output of a normalisation."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
+    if changed.graph.node[0].op_type == "LayerNormalization":
+        del changed.graph.output[1:], changed.graph.node[0].output[1:]
     for value in list(changed.graph.input)[1:]:
         changed.graph.initializer.append(numpy_helper.from_array(feeds[value.name], value.name))
         changed.graph.input.remove(value)
@@ -196,8 +204,11 @@ def test_node_tests_of_the_onnx_package(op_type: str) -> None:
     for case in _cases()[op_type]:
         feeds = {v.name: np.asarray(x) for v, x in zip(case.model.graph.input, case.data_sets[0][0], strict=True)}
         for model in (case.model, _with_constants(case.model, feeds)):
+            try:
+                expected = run_model(model.SerializeToString(), feeds)
+            except RUNTIME_ERRORS:  # a number format that ONNX Runtime does not do
+                continue
             graph = read(model)
-            expected = run_model(model.SerializeToString(), feeds)
             found = run_graph(graph, {name: feeds[name] for name in graph.inputs})
             for name in expected:
                 np.testing.assert_allclose(found[name], expected[name], 1e-4, 1e-5, err_msg=f"{case.name} {name}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from codl.onnx_reader.lowering import arithmetic, convolution, layout, linear
+from codl.onnx_reader.lowering import arithmetic, layout, linear, normalization, signals
 from codl.onnx_reader.network import Network, OnnxNode, Operator
 
 Rule = Callable[[Network, OnnxNode], list[Operator] | None]
 
-RULES: Mapping[str, Rule] = convolution.RULES | linear.RULES | arithmetic.RULES | layout.RULES
+RULES: Mapping[str, Rule] = signals.RULES | linear.RULES | normalization.RULES | arithmetic.RULES | layout.RULES
 """Rule by ONNX operator type of the default domain."""
 
 

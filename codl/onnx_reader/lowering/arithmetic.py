@@ -1,4 +1,4 @@
-"""Element-wise operators, softmax and means."""
+"""Element-wise operators, softmax and reductions."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def binary(kind: str) -> Callable[[Network, OnnxNode], list[Operator] | None]:
 
 def total(network: Network, node: OnnxNode) -> list[Operator] | None:
     """Sum of any number of tensors: additions in their order."""
+    return _chained(network, node, "add")
+
+
+def _chained(network: Network, node: OnnxNode, kind: str) -> list[Operator] | None:
+    """An operator of any number of tensors as operators of two, in their order."""
     if not all(network.is_float(value) for value in node.inputs):
         return None
     if len(node.inputs) == 1:
@@ -36,7 +41,7 @@ def total(network: Network, node: OnnxNode) -> list[Operator] | None:
         name = node.name if last else network.names.fresh(f"{node.name}.{index}")
         shape = np.broadcast_shapes(network.shape(left), network.shape(right))
         out = node.outputs[0] if last else network.add_value(f"{node.name}.{index}", shape)
-        operators.append(Operator(name, "binary", [left, right], [out], {"kind": "add"}))
+        operators.append(Operator(name, "binary", [left, right], [out], {"kind": kind}))
         left = out
     return operators
 
@@ -88,25 +93,88 @@ def softmax(network: Network, node: OnnxNode) -> list[Operator] | None:
     return [Operator(node.name, "softmax", [node.input(0)], [node.outputs[0]], {"axis": axis, "last_axis": last})]
 
 
-def reduce_mean(network: Network, node: OnnxNode) -> list[Operator] | None:
-    """ReduceMean; its axes are an attribute before operator set 18, a constant input after."""
-    x = node.input(0)
-    if not network.is_variable(x):
+def reduce(kind: str) -> Callable[[Network, OnnxNode], list[Operator] | None]:
+    """Rule for a reduction; its axes are an attribute in old operator sets, a constant input in new ones."""
+
+    def rule(network: Network, node: OnnxNode) -> list[Operator] | None:
+        x = node.input(0)
+        axes = _reduced_axes(network, node) if network.is_variable(x) else None
+        if axes is None:
+            return None
+        if not axes:
+            return [Operator(node.name, "reshape", [x], [node.outputs[0]])]
+        attributes: dict[str, Attribute] = {"kind": kind, "axes": axes, "keepdims": int(node.attribute("keepdims", 1))}
+        return [Operator(node.name, "reduce", [x], [node.outputs[0]], attributes)]
+
+    return rule
+
+
+def norm(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """ReduceL1, ReduceL2, ReduceSumSquare: a function of each element, the sum, a function of the sum."""
+    before, after = {"ReduceL1": ("abs", ""), "ReduceL2": ("square", "sqrt"), "ReduceSumSquare": ("square", "")}[
+        node.type
+    ]
+    x, out = node.input(0), node.outputs[0]
+    axes = _reduced_axes(network, node) if network.is_variable(x) else None
+    if not axes:
         return None
-    rank = len(network.shape(x))
+    mapped = network.add_value(f"{node.name}.{before}", network.shape(x))
+    summed = network.add_value(f"{node.name}.sum", network.shape(out)) if after else out
+    attributes: dict[str, Attribute] = {"kind": "sum", "axes": axes, "keepdims": int(node.attribute("keepdims", 1))}
+    operators = [
+        Operator(network.names.fresh(f"{node.name}.{before}"), "unary", [x], [mapped], {"kind": before, "params": ()}),
+        Operator(node.name, "reduce", [mapped], [summed], attributes),
+    ]
+    if after:
+        name = network.names.fresh(f"{node.name}.{after}")
+        operators.append(Operator(name, "unary", [summed], [out], {"kind": after, "params": ()}))
+    return operators
+
+
+def _reduced_axes(network: Network, node: OnnxNode) -> tuple[int, ...] | None:
+    """The axes that a node reduces, sorted and >= 0; None if they depend on data."""
+    rank = len(network.shape(node.input(0)))
     axes = node.ints("axes")
     if node.input(1):
         given = network.constant(node.input(1))
         if given is None:
             return None
         axes = tuple(int(axis) for axis in given.reshape(-1))
-    if not axes and node.attribute("noop_with_empty_axes", 0):
-        return [Operator(node.name, "reshape", [x], [node.outputs[0]])]
-    axes = tuple(sorted({axis % rank for axis in axes})) if axes else tuple(range(rank))
     if not axes:
-        return [Operator(node.name, "reshape", [x], [node.outputs[0]])]
-    attributes: dict[str, Attribute] = {"axes": axes, "keepdims": int(node.attribute("keepdims", 1))}
-    return [Operator(node.name, "reduce_mean", [x], [node.outputs[0]], attributes)]
+        return () if node.attribute("noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(sorted({axis % rank for axis in axes}))
+
+
+def extreme(kind: str) -> Callable[[Network, OnnxNode], list[Operator] | None]:
+    """Rule for Max and Min of any number of tensors."""
+
+    def rule(network: Network, node: OnnxNode) -> list[Operator] | None:
+        return _chained(network, node, kind)
+
+    return rule
+
+
+def power(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Pow; squares and square roots have kernels of their own."""
+    if not network.is_float(node.input(0)) or node.input(1) == "":
+        return None
+    exponent = network.constant(node.input(1))
+    if exponent is not None and exponent.size == 1 and network.is_variable(node.input(0)):
+        number = float(exponent.item())
+        same = network.shape(node.input(0)) == network.shape(node.outputs[0])
+        kind = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal"}.get(number)
+        if same and kind:
+            return [_unary(node, kind, ())]
+        name = network.add_constant(f"{node.name}.exponent", exponent.astype(np.float32))
+        return [Operator(node.name, "binary", [node.input(0), name], [node.outputs[0]], {"kind": "pow"})]
+    return binary("pow")(network, node)
+
+
+def gelu(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Gelu, exact or by its approximation with tanh."""
+    if not network.is_variable(node.input(0)):
+        return None
+    return [_unary(node, "gelu_tanh" if node.attribute("approximate", "none") == "tanh" else "gelu", ())]
 
 
 RULES = {
@@ -115,14 +183,40 @@ RULES = {
     "Mul": binary("mul"),
     "Div": binary("div"),
     "PRelu": binary("prelu"),
+    "Pow": power,
     "Sum": total,
+    "Max": extreme("max"),
+    "Min": extreme("min"),
     "Relu": unary("relu"),
     "LeakyRelu": unary("leaky_relu", alpha=0.01),
     "Sigmoid": unary("sigmoid"),
     "Tanh": unary("tanh"),
     "HardSwish": unary("hard_swish"),
     "HardSigmoid": unary("hard_sigmoid", alpha=0.2, beta=0.5),
+    "Swish": unary("silu", alpha=1.0),
+    "Gelu": gelu,
+    "Elu": unary("elu", alpha=1.0),
+    "Selu": unary("selu", alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "Softplus": unary("softplus"),
+    "Mish": unary("mish"),
+    "Exp": unary("exp"),
+    "Log": unary("log"),
+    "Sqrt": unary("sqrt"),
+    "Reciprocal": unary("reciprocal"),
+    "Abs": unary("abs"),
+    "Neg": unary("neg"),
+    "Erf": unary("erf"),
+    "Floor": unary("floor"),
+    "Ceil": unary("ceil"),
+    "Sin": unary("sin"),
+    "Cos": unary("cos"),
     "Clip": clip,
     "Softmax": softmax,
-    "ReduceMean": reduce_mean,
+    "ReduceMean": reduce("mean"),
+    "ReduceSum": reduce("sum"),
+    "ReduceMax": reduce("max"),
+    "ReduceMin": reduce("min"),
+    "ReduceL1": norm,
+    "ReduceL2": norm,
+    "ReduceSumSquare": norm,
 }

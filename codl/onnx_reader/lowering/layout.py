@@ -120,10 +120,88 @@ def _reshape(node: OnnxNode, value: str) -> Operator:
 
 
 def expand(network: Network, node: OnnxNode) -> list[Operator] | None:
-    """Expand that repeats nothing."""
-    tensor, out = network.tensor(node.input(0)), network.tensor(node.outputs[0])
-    same = tensor is not None and out is not None and tensor.size == out.size
-    return reshape(network, node) if same else None
+    """Expand: axes of one element repeat it."""
+    if not network.is_variable(node.input(0)):
+        return None
+    shape, out = network.shape(node.input(0)), network.shape(node.outputs[0])
+    shape = (*[1] * (len(out) - len(shape)), *shape)
+    chosen = {axis: (0,) * size for axis, (extent, size) in enumerate(zip(shape, out, strict=True)) if extent != size}
+    return _taken(network, node, shape, chosen)
+
+
+def tile(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Tile a constant number of times."""
+    repeats = network.constant(node.input(1))
+    if not network.is_variable(node.input(0)) or repeats is None:
+        return None
+    shape = network.shape(node.input(0))
+    counts = [int(count) for count in repeats.reshape(-1)]
+    chosen = {axis: tuple(range(shape[axis])) * count for axis, count in enumerate(counts) if count != 1}
+    return _taken(network, node, shape, chosen)
+
+
+def gather(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """Gather at constant places along an axis."""
+    indices = network.constant(node.input(1))
+    if not network.is_variable(node.input(0)) or indices is None or indices.ndim > 1:
+        return None
+    shape = network.shape(node.input(0))
+    axis = int(node.attribute("axis", 0)) % len(shape)
+    places = tuple(int(place) % shape[axis] for place in indices.reshape(-1))
+    return _taken(network, node, shape, {axis: places})
+
+
+def _taken(
+    network: Network, node: OnnxNode, shape: tuple[int, ...], chosen: dict[int, tuple[int, ...]]
+) -> list[Operator]:
+    """Elements at listed places of some axes of the input, seen in a shape of its size; the result in the output's."""
+    operators: list[Operator] = []
+    value = node.input(0)
+
+    def then(op: str, label: str, made: tuple[int, ...], attributes: dict[str, Attribute]) -> str:
+        name = network.add_value(f"{node.name}.{label}", made)
+        operators.append(Operator(network.names.fresh(f"{node.name}.{label}"), op, [value], [name], attributes))
+        return name
+
+    if shape != network.shape(value):
+        value = then("reshape", "seen", shape, {})
+    for axis, places in chosen.items():
+        shape = (*shape[:axis], len(places), *shape[axis + 1 :])
+        run = range(places[0], places[0] + len(places))
+        if places == tuple(run):  # neighbours
+            starts = tuple(run.start if k == axis else 0 for k in range(len(shape)))
+            value = then("slice", f"axis{axis}", shape, {"starts": starts, "steps": (1,) * len(shape)})
+        else:
+            value = then("take", f"axis{axis}", shape, {"axis": axis, "indices": places})
+    if not operators or shape != network.shape(node.outputs[0]):
+        return [*operators, _reshape(node, value)]
+    operators[-1].outputs = list(node.outputs[:1])
+    return operators
+
+
+def depth_to_space(network: Network, node: OnnxNode) -> list[Operator] | None:
+    """DepthToSpace and SpaceToDepth: blocks of b x b pixels and their channels change places."""
+    if not network.is_variable(node.input(0)):
+        return None
+    n, c, h, w = network.shape(node.input(0))
+    b = int(node.attribute("blocksize"))
+    if node.type == "SpaceToDepth":
+        apart = (n, c, h // b, b, w // b, b)
+        perm = (0, 3, 5, 1, 2, 4) if node.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    elif node.attribute("mode", "DCR") == "DCR":
+        apart, perm = (n, b, b, c // b**2, h, w), (0, 3, 4, 1, 5, 2)
+    else:
+        apart, perm = (n, c // b**2, b, b, h, w), (0, 1, 4, 2, 5, 3)
+    names = [network.names.fresh(f"{node.name}.{label}") for label in ("apart", "moved")]
+    values = [
+        network.add_value(f"{node.name}.apart", apart),
+        network.add_value(f"{node.name}.moved", tuple(apart[axis] for axis in perm)),
+    ]
+    return [
+        Operator(names[0], "reshape", [node.input(0)], [values[0]]),
+        Operator(names[1], "transpose", [values[0]], [values[1]], {"perm": perm}),
+        _reshape(node, values[1]),
+    ]
 
 
 def transpose(network: Network, node: OnnxNode) -> list[Operator] | None:
@@ -207,6 +285,10 @@ RULES = {
     "Identity": reshape,
     "Cast": reshape,
     "Expand": expand,
+    "Tile": tile,
+    "Gather": gather,
+    "DepthToSpace": depth_to_space,
+    "SpaceToDepth": depth_to_space,
     "Transpose": transpose,
     "Slice": slice_,
     "Split": split,

@@ -46,13 +46,16 @@ def _matrix(network: Network, node: OnnxNode, weight: np.ndarray, alpha: np.floa
 
 
 def matmul(network: Network, node: OnnxNode) -> list[Operator] | None:
-    """MatMul by a constant matrix."""
+    """MatMul: by a constant matrix, or of any two tensors of at least two axes."""
     x, weight = node.input(0), network.constant(node.input(1))
-    if not network.is_variable(x) or weight is None or weight.dtype != np.float32 or weight.ndim < 2:
+    if not all(network.is_float(value) for value in node.inputs):
         return None
     rank = len(network.shape(x))
-    if rank < 2 or weight.ndim > rank or weight.size != weight.shape[-2] * weight.shape[-1]:
+    if min(rank, len(network.shape(node.input(1)))) < 2:
         return None
+    matrix = weight is not None and weight.ndim <= rank and weight.size == weight.shape[-2] * weight.shape[-1]
+    if weight is None or not matrix or not network.is_variable(x):
+        return [Operator(node.name, "matmul", list(node.inputs), [node.outputs[0]])]
     name = node.input(1)
     if weight.ndim > 2:
         name = network.add_constant(f"{node.name}.weight", weight.reshape(weight.shape[-2:]))

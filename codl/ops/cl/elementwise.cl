@@ -1,7 +1,8 @@
 /* out[o(i)] = ACTIVATE(a[a(i)] BINARY b[b(i)]) for every index i = (i5, ..., i0) of a box with extents n5 ... n0;
    o, a and b are linear: element i lies at X_at + i0 * X0 + ... + i5 * X5. Strides may be 0 (broadcasting).
 
-   -DBINARY  0 none (no operand b), 1 a + b, 2 a - b, 3 a * b, 4 a / b, 5 a < 0 ? a * b : a
+   -DBINARY  0 none (no operand b), 1 a + b, 2 a - b, 3 a * b, 4 a / b, 5 a < 0 ? a * b : a,
+             6 a to the power b, 7 the larger, 8 the smaller (NaN where one is NaN)
    -DACTIVATION  of activation.cl, with parameters p and q
    -DCPU=1   a work-item handles a tile of chunk0 x chunk1 elements of axes 0 and 1; global id (tile of axis 0, tile of
              axis 1, index over axes 2 ... 5). Vectors of LANES elements lie anywhere.
@@ -36,6 +37,12 @@ typedef lanes_t packed_t;
 #define COMBINE(x, y) ((x) / (y))
 #elif BINARY == 5
 #define COMBINE(x, y) ((x) < 0.0f ? (x) * (y) : (x))
+#elif BINARY == 6
+#define COMBINE(x, y) pow(x, y)
+#elif BINARY == 7
+#define COMBINE(x, y) ((((x) > (y)) | ((x) != (x))) ? (x) : (y))
+#elif BINARY == 8
+#define COMBINE(x, y) ((((x) < (y)) | ((x) != (x))) ? (x) : (y))
 #endif
 
 #if BINARY

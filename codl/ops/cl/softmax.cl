@@ -8,23 +8,12 @@
 
 #pragma OPENCL FP_CONTRACT ON
 
-#if LANES == 16
-typedef float16 lanes_t;
-#elif LANES == 8
-typedef float8 lanes_t;
-#else
-typedef float4 lanes_t;
-#endif
-typedef lanes_t packed_t __attribute__((aligned(4)));
-
-#define LOAD(at) (*(__global const packed_t *)(at))
-#define STORE(at, v) (*(__global packed_t *)(at) = (v))
-
 #define ARGUMENTS \
     __global float *restrict out, __global const float *restrict a, int out_at, int a_at, int r, int n0, int n1, int n2, \
     int ro, int o0, int o1, int o2, int ra, int a0, int a1, int a2, int chunk0
 
 #if CPU
+#include "lanes.cl"
 
 void scalar(__global float *restrict to, __global const float *restrict from, int r, int ro, int ra)
 {
@@ -62,35 +51,11 @@ void along(__global float *restrict to, __global const float *restrict from, int
         sum += e;
         to[i] = e;
     }
-    *(__private packed_t *)part = sums;
-    for (int k = 0; k < LANES; ++k)
-        sum += part[k];
+    sum += sum_of(sums);
     for (int i = 0; i < whole; i += LANES)
         STORE(to + i, LOAD(to + i) / sum);
     for (int i = whole; i < r; ++i)
         to[i] /= sum;
-}
-
-lanes_t gather(__global const float *at, int step)
-{
-    if (step == 1)
-        return LOAD(at);
-    float lanes[LANES];
-    for (int k = 0; k < LANES; ++k)
-        lanes[k] = at[k * step];
-    return *(__private const packed_t *)lanes;
-}
-
-void scatter(__global float *at, int step, lanes_t value)
-{
-    if (step == 1) {
-        STORE(at, value);
-        return;
-    }
-    float lanes[LANES];
-    *(__private packed_t *)lanes = value;
-    for (int k = 0; k < LANES; ++k)
-        at[k * step] = lanes[k];
 }
 
 /* LANES neighbours of axis 0 at once, each with its own maximum and sum. */

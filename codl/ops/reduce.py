@@ -1,4 +1,4 @@
-"""ReduceMean: the average over some axes."""
+"""ReduceMean, ReduceSum, ReduceMax, ReduceMin: the elements along some axes made one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import Operand, operand_view, output_operand, simd_lanes
 from codl.region import Range, Region
 
+KINDS = {"mean": 0, "sum": 0, "max": 1, "min": 2}
+"""`REDUCE` in `cl/reduce.cl`, by kind; a mean is a scaled sum."""
 
-class ReduceMean(OpSpec):
-    """Attributes `axes` (all >= 0) and `keepdims`. With `keepdims` a feature map can be cut along the other axes."""
 
-    family = "reduce_mean"
-    onnx_types = ("ReduceMean",)
+class Reduce(OpSpec):
+    """Attributes `kind` (of `KINDS`), `axes` (all >= 0) and `keepdims`. With `keepdims` a feature map can be cut along
+    the other axes."""
+
+    family = "reduce"
+    onnx_types = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
 
     def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
         if not node.attributes["keepdims"]:
@@ -53,12 +57,13 @@ class ReduceMean(OpSpec):
         axes = reduced(request.node)
         source = Operand.of(*operand_view(request, 0), read)
         target = _with_axes(output_operand(request), request.node, len(read.ranges))
-        steps = reduction(read.shape, sorted(axes), target, source, 2, request.device)
-        return KernelProgram((*steps.before, _launch(steps, request.device), *steps.after), scratch=steps.scratch)
+        steps = reduction(read.shape, sorted(axes), (target, source), 2, request.device)
+        launch = _launch(steps, str(request.node.attributes["kind"]), request.device)
+        return KernelProgram((*steps.before, launch, *steps.after), scratch=steps.scratch)
 
 
 def _with_axes(target: Operand, node: Node, rank: int) -> Operand:
-    """The output as an operand of a loop over the input's axes: stride 0 on those averaged over."""
+    """The output as an operand of a loop over the input's axes: stride 0 on those reduced."""
     axes = reduced(node)
     own = iter(target.strides)
     strides = []
@@ -68,7 +73,7 @@ def _with_axes(target: Operand, node: Node, rank: int) -> Operand:
     return Operand(target.argument, target.offset, tuple(strides))
 
 
-def _launch(steps: Reduction, device: DeviceTraits) -> Launch:
+def _launch(steps: Reduction, kind: str, device: DeviceTraits) -> Launch:
     out, a = steps.kept.operands
     inner = steps.kept.extents[-1]
     chunk = min(inner, 4 * simd_lanes(device))
@@ -76,19 +81,19 @@ def _launch(steps: Reduction, device: DeviceTraits) -> Launch:
     global_size: tuple[int, ...]
     local_size: tuple[int, ...]
     if device.cpu:
-        defines = (("CPU", 1), ("LANES", simd_lanes(device)))
+        defines = (("CPU", 1), ("LANES", simd_lanes(device)), ("REDUCE", KINDS[kind]))
         global_size, local_size = (-(-inner // chunk), steps.kept.extents[1], steps.kept.extents[0]), (1, 1, 1)
     else:
         members, global_size, local_size = team(steps.kept, steps.reduced, device)
-        defines = (("CPU", 0), ("TEAM", members))
+        defines = (("CPU", 0), ("TEAM", members), ("REDUCE", KINDS[kind]))
     return Launch(
         source="cl/reduce.cl",
-        entry="mean",
+        entry="reduce",
         defines=defines,
         arguments=(
             out.argument, a.argument, out.offset, a.offset, *reversed(steps.reduced.extents),
             *reversed(steps.kept.extents), *reversed(steps.reduced.operands[1].strides), *reversed(out.strides),
-            *reversed(a.strides), chunk, 1.0 / steps.reduced.size,
+            *reversed(a.strides), chunk, 1.0 / steps.reduced.size if kind == "mean" else 1.0,
         ),
         global_size=global_size,
         local_size=local_size,
@@ -96,5 +101,5 @@ def _launch(steps: Reduction, device: DeviceTraits) -> Launch:
 
 
 def reduced(node: Node) -> frozenset[int]:
-    """The axes averaged over."""
+    """The axes that disappear, or keep one element."""
     return frozenset(node.attributes["axes"])  # type: ignore[arg-type]

@@ -1,0 +1,44 @@
+"""Take: elements of one axis at listed places, as Gather with constant indices, Tile and reversed slices give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from codl.graph import Graph, Node
+from codl.ops.gather import gather
+from codl.ops.geometry import feature_map_dimensions, light_work, table_range
+from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.spec import Dimension, OpSpec, Work
+from codl.region import Region
+
+
+class Take(OpSpec):
+    """Attributes `axis` and `indices`: index `i` of the output's axis is index `indices[i]` (>= 0) of the input's."""
+
+    family = "take"
+
+    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
+        return feature_map_dimensions(graph.tensor(node.output).shape)
+
+    def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
+        axis, indices = int(node.attributes["axis"]), _indices(node)  # type: ignore[arg-type]
+        extent = graph.tensor(node.inputs[0]).shape[axis]
+        return (out.along(axis, *table_range(indices, out.ranges[axis], extent)),)
+
+    def work(self, graph: Graph, node: Node, out: Region) -> Work:
+        return light_work(graph, node, out, self.input_regions(graph, node, out), "move", 0)
+
+    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("move",)
+
+    def program(self, request: KernelRequest) -> KernelProgram:
+        axis = int(request.node.attributes["axis"])  # type: ignore[arg-type]
+        tables = [np.arange(extent, dtype=np.int32) for extent in request.graph.tensor(request.node.output).shape]
+        tables[axis] = _indices(request.node)
+        return gather(request, tables)
+
+
+def _indices(node: Node) -> np.ndarray:
+    return np.array(node.attributes["indices"], np.int32)
