@@ -10,12 +10,17 @@ import numpy as np
 
 from codl.calibrate import load_or_calibrate
 from codl.errors import InputError
+from codl.graph import Tensor
 from codl.plan.model import Plan
 from codl.runs import Prepared, Workspace, executor_for, require_executable
 
 
 class Session:
-    """A model, planned and compiled for the devices of this machine. `run` may be called from several threads."""
+    """A model, planned and compiled for the devices of this machine.
+
+    `run` may be called from several threads; inferences follow each other. Use it as a context manager, or call
+    `close`, to free the devices' memory before the session is collected.
+    """
 
     def __init__(self, run: Prepared, devices: Any) -> None:
         self._run = run
@@ -26,12 +31,27 @@ class Session:
         return self._run.plan
 
     @property
+    def inputs(self) -> list[Tensor]:
+        """Name, shape and number format (a numpy dtype name) of each input."""
+        return [self._run.graph.tensors[name] for name in self.input_names]
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The same of each output, in the order in which `run` returns them."""
+        return [self._run.graph.tensors[name] for name in self.output_names]
+
+    @property
     def input_names(self) -> list[str]:
         return list(self._run.graph.inputs)
 
     @property
     def output_names(self) -> list[str]:
         return list(self._run.graph.outputs)
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """Operators that have no kernel of codl's and run whole through ONNX Runtime."""
+        return list(self._executor.fallbacks)
 
     def input_shape(self, name: str) -> tuple[int, ...]:
         """The shape of an input.
@@ -43,15 +63,30 @@ class Session:
             raise InputError(f"no input {name!r}; inputs: {', '.join(self._run.graph.inputs)}")
         return self._run.graph.tensors[name].shape
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Outputs in the order of `output_names`.
+    def run(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        """Outputs in the order of `output_names`; the arrays are the caller's own.
+
+        Args:
+            inputs: what numpy takes as an array, by name; of exactly the shape and dtype that the model declares, as
+                ONNX Runtime wants it.
 
         Raises:
             InputError: an input is missing, unknown, or of another shape or dtype.
-            DeviceError: a device failed or did not answer in time.
+            DeviceError: a device failed or did not answer in time, or the session is closed.
+            ModelError: an operator fails in ONNX Runtime.
         """
         outputs, _ = self._executor.run(inputs)
         return [outputs[name] for name in self.output_names]
+
+    def close(self) -> None:
+        """Free all memory of the devices; `run` raises `DeviceError` from then on."""
+        self._executor.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def load(

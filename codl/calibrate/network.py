@@ -192,6 +192,8 @@ def _layout(b: _Builder, shape: Shape) -> None:
     )  # fmt: skip
     half = channels // 2
     b.add("slice", f"slice {label}", (x,), (n, half, h - 1, w), starts=(0, half, 1, 0), steps=(1,) * 4)
+    shuffled = tuple(channel for first in range(4) for channel in range(first, channels, 4))
+    b.add("take", f"shuffle {label}", (x,), shape, axis=1, indices=shuffled)
     if h * w * channels > 1_000_000:
         return
     for mode, coordinate in (("nearest", "asymmetric"), ("linear", "half_pixel")):

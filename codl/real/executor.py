@@ -20,7 +20,7 @@ from codl.real.compile import Compiler, check
 from codl.real.devices import Assignment, DeviceInfo, fingerprint
 from codl.real.lanes import Lanes
 from codl.real.memory import host_only
-from codl.real.opencl import opencl
+from codl.real.opencl import device_errors, opencl
 from codl.real.timeline import Record, makespan_ns, spans
 from codl.real.worker import Worker
 from codl.tasks import HOST_LANE, TaskGraph
@@ -66,15 +66,17 @@ class Executor:
         self.tasks = tasks
         self.timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._lanes = Lanes.open(self.devices)
-        compiled = Compiler(graph, tasks, self._lanes)
+        label = ", ".join(dict.fromkeys(device.id for device in self.devices.values()))
+        with device_errors(label):
+            self._lanes = Lanes.open(self.devices)
+            compiled = Compiler(graph, tasks, self._lanes)
         self._schedule = compiled.schedule
         self._storage = compiled.storage
         self._maps = compiled.maps
         self._premapped = compiled.premapped
         self._fallbacks = compiled.fallbacks
         self._record = Record([], [])
-        self._worker = Worker(", ".join(dict.fromkeys(device.id for device in self.devices.values())) or "host")
+        self._worker = Worker(label)
         self._call(lambda: self._execute(strict=False))  # first launches compile
 
     # -- what it is --------------------------------------------------------------------------------------------------
@@ -150,12 +152,8 @@ class Executor:
     # -- on the worker's thread --------------------------------------------------------------------------------------
 
     def _call(self, job: Any) -> Any:
-        try:
+        with device_errors(self._worker.label):
             return self._worker.call(job, self.timeout_s, self._progress)
-        except CodlError:
-            raise
-        except opencl().Error as error:
-            raise DeviceError(f"{self._worker.label}: {error}") from None
 
     def _progress(self) -> int:
         """Grows as long as the devices get anything done. Asked only when a wait has lasted suspiciously long."""

@@ -96,6 +96,7 @@ class Memory:
         self._constants: dict[str, cl.Buffer] = {}
         self._held: list[cl.Buffer] = []
         self._largest = min(device.max_mem_alloc_size for device in context.devices)
+        self._capacity = min(device.global_mem_size for device in context.devices)
 
     def allocate(self, name: str, region: Region, dtype: str) -> Allocation:
         """Zeroed storage for a box of a tensor.
@@ -156,6 +157,11 @@ class Memory:
             raise DeviceError(
                 f"{self.label}: {name} needs {nbytes / 2**20:.0f} MiB; the device allows {self._largest / 2**20:.0f} "
                 "MiB for one buffer"
+            )
+        if self.nbytes + nbytes > self._capacity:  # asked for all the same, a host would begin to swap or kill us
+            raise DeviceError(
+                f"{self.label}: no memory for {name} ({nbytes / 2**20:.0f} MiB): {self.nbytes / 2**20:.0f} MiB of the "
+                f"device's {self._capacity / 2**20:.0f} MiB are in use"
             )
         flags = ocl.mem_flags
         try:

@@ -14,6 +14,8 @@ import ctypes
 import math
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +54,21 @@ def opencl() -> ModuleType:
             if vendors is not None:
                 del os.environ["OCL_ICD_VENDORS"]
     return pyopencl
+
+
+@contextmanager
+def device_errors(label: str) -> Iterator[None]:
+    """Raise what OpenCL raises inside as a `DeviceError` that names the device, and a lack of host memory too.
+
+    A driver that gives out memory late fails at the first use of a buffer; one whose device has vanished, anywhere.
+    """
+    ocl = opencl()
+    try:
+        yield
+    except ocl.Error as error:
+        raise DeviceError(f"{label}: {error}") from None
+    except MemoryError:
+        raise DeviceError(f"{label}: the host has no memory left") from None
 
 
 def usable_cores() -> int:

@@ -267,7 +267,7 @@ def test_operators_without_kernels_run_through_onnxruntime(make: Callable[[Graph
     with executor_of(graph, make(graph), devices) as executor:
         outputs, trace = executor.run(x, trace=True)
         assert trace is not None
-        assert len(executor.fallbacks) == 2
+        assert len(executor.fallbacks) == 1  # neighbours share a session
         assert 0 < executor.fallback_share(trace) < 1
     assert max_relative_error(outputs, run_onnxruntime(model.SerializeToString(), x)) < 1e-5
     assert outputs["i"].dtype == np.int64

@@ -11,9 +11,9 @@ from codl.onnx_reader.network import Network, OnnxNode, Operator
 
 
 def concat(network: Network, node: OnnxNode) -> list[Operator] | None:
-    """Concat of computed tensors; empty ones add nothing."""
+    """Concat; empty tensors add nothing."""
     inputs = [value for value in node.inputs if not _empty(network, value)]
-    if not all(network.is_variable(value) for value in inputs):
+    if not all(network.is_float(value) for value in inputs):
         return None
     if len(inputs) == 1:
         return [_reshape(node, inputs[0])]

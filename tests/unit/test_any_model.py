@@ -1,0 +1,64 @@
+"""Networks as other tools export them run, right, under every kind of plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import codl as package
+from codl import onnx_reader
+from codl.hardware import Hardware
+from codl.real.reference import max_relative_error, run_onnxruntime
+from tests.exported import NETWORKS, SHAPES
+
+BOUND = 1e-4
+"""Of a whole network; its outputs vary by more than this from input to input, or the check would be void."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported")
+    for name, build in NETWORKS.items():
+        (path / f"{name}.onnx").write_bytes(build().SerializeToString())
+    return path
+
+
+def feeds(session: package.Session, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        t.name: rng.integers(0, 9, t.shape) if t.dtype == "int64" else rng.standard_normal(t.shape).astype(t.dtype)
+        for t in session.inputs
+    }
+
+
+@pytest.mark.parametrize("planner", ["gpu", "hybrid", "codl"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_exported_network_is_right(name: str, planner: str, folder: Path, host: Hardware) -> None:
+    path = folder / f"{name}.onnx"
+    with package.load(path, planner=planner, shapes=SHAPES.get(name)) as session:
+        inputs = feeds(session, 0)
+        outputs = dict(zip(session.output_names, session.run(inputs), strict=True))
+        others = dict(zip(session.output_names, session.run(feeds(session, 1)), strict=True))
+        assert bool(session.fallbacks) == (name == "speech")
+    assert max_relative_error(outputs, run_onnxruntime(path, inputs)) < BOUND
+    assert max_relative_error(outputs, others) > 10 * BOUND
+
+
+FAMILIES = {
+    "detector": {"unary": 1, "slice": 8, "softmax": 1},
+    "transformer": {"normalize": 2, "matmul": 2, "unary": 0, "binary": 6},
+    "style": {"normalize": 6},
+    "mobile": {"unary": 0, "binary": 2},
+    "speech": {"onnx": 1, "conv": 2, "unary": 0},
+}
+"""How many operators of some families are left when all that exporters spell out is recognised and merged."""
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_exporters_spell_out_is_recognised(name: str, folder: Path) -> None:
+    graph = onnx_reader.read(folder / f"{name}.onnx", SHAPES.get(name))
+    for family, count in FAMILIES[name].items():
+        found = [node.name for node in graph.nodes if node.op == family]
+        assert len(found) == count, (family, found)
