@@ -38,7 +38,7 @@ def inputs_of(session: codl.Session) -> dict[str, np.ndarray]:
 
 
 def soak(session: codl.Session, runs: int) -> dict[str, float]:
-    """Run the same inputs again and again. `settled_mb`, `last_mb`: resident after a tenth, and after all of the runs."""
+    """The same inputs again and again. `settled_mb`, `last_mb`: resident after a tenth, and after all of the runs."""
     inputs = inputs_of(session)
     expected = digest(session.run(inputs))
     changed = 0
