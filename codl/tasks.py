@@ -10,7 +10,9 @@ Rules, the same for both interpreters:
 - A task starts when the lane's previous task has ended and all of `deps` have ended.
 - An `ENQUEUE` task on the host lane precedes each command; the command depends on it. Its span is host time.
 - A `SYNC` makes a lane wait for another lane's task: its span runs from the moment when everything it waits for is
-  done to the moment when the waiting lane goes on. `why` says what is waited for.
+  done to the moment when the waiting lane goes on. `why` says what is waited for. It is part of the lane's next command
+  (a wait list, not a command of its own), so it starts no earlier than that command has been handed over: a late host
+  is the host's time, not the synchronisation's.
 - `TRANSFORM` changes the data type (layout) of a part of a tensor, `MAP`/`UNMAP` hand a part of a tensor to the host
   processor and back without copying it, `COPY` moves it between memories that are not shared.
 """

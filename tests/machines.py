@@ -11,7 +11,7 @@ from codl.graph import Graph, Node
 from codl.hardware.schema import Hardware
 from codl.ops import REGISTRY, Work
 from codl.region import Region
-from codl.tasks import HOST_LANE, Task, TaskGraph, TaskKind
+from codl.tasks import COMMANDS, HOST_LANE, Task, TaskGraph, TaskKind
 
 NOTHING = Graph("nothing", (), {}, {}, (), ())
 
@@ -66,6 +66,21 @@ def task_graph(*tasks: Task) -> TaskGraph:
 
 def kernel(name: str, lane: str, *deps: str) -> Task:
     return Task(name, TaskKind.KERNEL, lane, deps=deps)
+
+
+def waits(tasks: TaskGraph) -> dict[str, set[str]]:
+    """By task, those whose end it waits for: its dependencies, the lane's previous task, and for a SYNC the enqueue of
+    the lane's next command, unless the host waits for something in between."""
+    found: dict[str, set[str]] = {}
+    for index, task in enumerate(tasks.tasks):
+        found[task.id] = {*task.deps, *[t.id for t in tasks.tasks[:index] if t.lane == task.lane][-1:]}
+        after = [t for t in tasks.tasks[index + 1 :] if t.lane == task.lane and t.kind in COMMANDS]
+        if task.kind is TaskKind.SYNC and task.lane != HOST_LANE and after:
+            between = tasks.tasks[index + 1 : tasks.tasks.index(after[0])]
+            enqueue = next((dep for dep in after[0].deps if tasks.by_id[dep].kind is TaskKind.ENQUEUE), None)
+            if enqueue and not any(t.deps for t in between if t.lane == HOST_LANE):
+                found[task.id].add(enqueue)
+    return found
 
 
 @st.composite

@@ -6,10 +6,11 @@ of `codl.tasks`: a lane executes its tasks in order, one at a time, and a task w
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from codl.errors import PlanError
-from codl.tasks import TaskGraph
+from codl.tasks import COMMANDS, HOST_LANE, Task, TaskGraph, TaskKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Order:
     """Who waits for whom, by index into `TaskGraph.tasks`.
 
     Args:
-        waits: how many ends each task waits for (dependencies and the lane's previous task, each once).
+        waits: how many ends each task waits for (dependencies, the lane's previous task, and before a SYNC the handing
+            over of the command that it belongs to; each once).
         followers: the tasks that wait for each task, in enqueue order.
         dependencies: the tasks that each task depends on, without the lane's previous one.
         previous: the lane's previous task, or -1.
@@ -57,7 +59,34 @@ class Order:
             followers.append([])
             dependencies.append(deps)
             previous.append(before)
+        for sync, enqueue in _handing_over(tasks.tasks):
+            position, source = index[sync], index[enqueue]
+            followers[source].append(position)
+            waits[position] += 1
+        for group in followers:
+            group.sort()
         return Order(tuple(waits), tuple(map(tuple, followers)), tuple(dependencies), tuple(previous))
+
+
+def _handing_over(tasks: Sequence[Task]) -> Iterator[tuple[str, str]]:
+    """(SYNC, ENQUEUE of the lane's next command) of every SYNC on a device's lane that has one.
+
+    Not of one that the host may wait for, on the way to that command: neither would ever go on.
+    """
+    pending: dict[str, list[str]] = {}
+    enqueues: set[str] = set()
+    for task in tasks:
+        if task.lane == HOST_LANE:
+            if task.deps:
+                pending.clear()
+            if task.kind is TaskKind.ENQUEUE:
+                enqueues.add(task.id)
+        elif task.kind is TaskKind.SYNC:
+            pending.setdefault(task.lane, []).append(task.id)
+        elif task.kind in COMMANDS:
+            syncs = pending.pop(task.lane, [])
+            handed = next((dep for dep in task.deps if dep in enqueues), "")
+            yield from ((sync, handed) for sync in syncs if handed)
 
 
 class Lanes:

@@ -11,20 +11,23 @@ from hypothesis import strategies as st
 from codl.sim import simulate
 from codl.sim.bandwidth import BandwidthServer, max_min_fair
 from codl.tasks import TaskGraph
-from tests.machines import Price, Prices, kernel, machine, task_graph, workloads
+from tests.machines import Price, Prices, kernel, machine, task_graph, waits, workloads
 
 LANES = ("p0", "p1", "p2")
 capacities = st.sampled_from([1e9, 7e9, 40e9, 1e12])
 
 
 def critical_path(tasks: TaskGraph, prices: Prices) -> int:
-    """The longest chain of dependencies and lane order: nothing can end sooner."""
+    """The longest chain of tasks that wait for each other: nothing can end sooner."""
+    before = waits(tasks)
     ends: dict[str, int] = {}
-    lanes: dict[str, int] = {}
-    for task in tasks.tasks:
-        start = max([lanes.get(task.lane, 0), *(ends[dep] for dep in task.deps)])
-        ends[task.id] = lanes[task.lane] = start + prices.task(task).duration_ns
-    return max(ends.values(), default=0)
+
+    def end(name: str) -> int:
+        if name not in ends:
+            ends[name] = max(map(end, before[name]), default=0) + prices.task(tasks.by_id[name]).duration_ns
+        return ends[name]
+
+    return max((end(task.id) for task in tasks.tasks), default=0)
 
 
 @settings(deadline=None, max_examples=50)
@@ -51,11 +54,10 @@ def test_every_span_obeys_the_rules_of_its_lane(workload, capacity, contention):
     trace = simulate(tasks, prices, machine(capacity, contention=contention, lanes=LANES)).trace
     trace.validate()
     assert [span.task_id for span in trace.spans] == [task.id for task in tasks.tasks]
-    last: dict[str, int] = {}
+    before = waits(tasks)
     for task, span in zip(tasks.tasks, trace.spans, strict=True):
-        assert span.start_ns == max([last.get(task.lane, 0), *(trace.by_id[dep].end_ns for dep in task.deps)])
+        assert span.start_ns == max((trace.by_id[name].end_ns for name in before[task.id]), default=0)
         assert span.duration_ns >= prices.task(task).duration_ns
-        last[task.lane] = span.end_ns
 
 
 @settings(deadline=None, max_examples=50)

@@ -8,7 +8,7 @@ from codl.errors import InputError, PlanError
 from codl.ops import Dimension
 from codl.plan.lower import lower
 from codl.region import Region
-from codl.sim import simulate
+from codl.sim import replay, simulate
 from codl.sim.bandwidth import BandwidthServer, max_min_fair
 from codl.sim.lanes import Lanes, Order
 from codl.sim.memory import peak_tensor_bytes, weight_bytes
@@ -248,3 +248,29 @@ def test_a_demand_beyond_the_capacity_is_served_by_caches():
     assert server.share(0) == []
     assert flow.end_ns == 100
     assert server.allocated == 10.0
+
+
+def test_a_synchronisation_belongs_to_the_next_command_and_waits_for_its_handing_over() -> None:
+    """As in the executor, whose synchronisations are wait lists of commands: a late host is no slow synchronisation."""
+    tasks = task_graph(
+        kernel("a", "gpu"),
+        Task("s", TaskKind.SYNC, "cpu", deps=("a",), source="gpu", why="cpu reads x"),
+        Task("e", TaskKind.ENQUEUE, HOST_LANE),
+        kernel("b", "cpu", "e"),
+    )
+    prices = Prices({"a": Price(10), "s": Price(4), "e": Price(100), "b": Price(1)})
+    trace = simulate(tasks, prices, machine()).trace
+    assert [(s.start_ns, s.end_ns) for s in trace.spans] == [(0, 10), (100, 104), (0, 100), (104, 105)]
+    assert [span.start_ns for span in replay(trace, {"e": 5}).spans] == [0, 10, 0, 14]
+
+
+def test_a_synchronisation_that_the_host_waits_for_does_not_wait_for_the_host() -> None:
+    tasks = task_graph(
+        kernel("a", "gpu"),
+        Task("s", TaskKind.SYNC, "cpu", deps=("a",), source="gpu", why="cpu reads x"),
+        Task("w", TaskKind.SYNC, HOST_LANE, deps=("s",), source="cpu", why="the host reads x"),
+        Task("e", TaskKind.ENQUEUE, HOST_LANE),
+        kernel("b", "cpu", "e"),
+    )
+    prices = Prices(dict.fromkeys(("a", "s", "w", "e", "b"), Price(10)))
+    assert simulate(tasks, prices, machine()).latency_ns == 50
