@@ -90,6 +90,25 @@ class Trace:
         wanted = set(kinds)
         return sum(s.duration_ns for s in self.spans if s.kind in wanted)
 
+    def occupied_ns(self, handed_over: Mapping[str, str]) -> dict[str, int]:
+        """How long each task kept its lane: its span, and for a command that follows another command the time before
+        it in which the lane was free and the command was there already (the device's launch latency).
+
+        Args:
+            handed_over: by command, the ENQUEUE that hands it over.
+        """
+        times = {}
+        last: dict[str, Span] = {}
+        for span in sorted(self.spans, key=lambda span: (span.start_ns, span.end_ns)):
+            begin, before = span.start_ns, last.get(span.lane)
+            if span.task_id in handed_over and (before is None or before.kind != "sync"):
+                ready = max(before.end_ns if before else 0, self.by_id[handed_over[span.task_id]].end_ns)
+                begin = min(begin, ready)
+            times[span.task_id] = span.end_ns - begin
+            if before is None or span.end_ns >= before.end_ns:
+                last[span.lane] = span
+        return times
+
     def overlap_ns(self, first: str, second: str, kinds: Iterable[str] = ("kernel",)) -> int:
         """Time during which both lanes execute tasks of these kinds at once."""
         wanted = set(kinds)

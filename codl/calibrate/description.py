@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from codl.calibrate.fit import Fitted, Timing, fit_library
+from codl.calibrate.geometry import block_channels
 from codl.calibrate.measure import Samples, noise
 from codl.calibrate.network import Probe, is_producer
 from codl.calibrate.phases import alone, reference_probe
@@ -23,7 +24,6 @@ from codl.hardware import Calibration, Cluster, Hardware, Kernel, Library, Linea
 from codl.ops import REGISTRY
 from codl.ops.launch import DeviceTraits
 from codl.ops.spec import Work
-from codl.ops.tile import GPU_TILE
 from codl.real.devices import Assignment, DeviceInfo
 
 LIBRARY = "codl"
@@ -95,9 +95,7 @@ class Results:
 def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardware:
     """The description of the machine on which the results were measured."""
     silicon = {lane: _silicon(lane, results) for lane in results.lanes}
-    fitted = {
-        lane: fit_library(results.timings(lane), silicon[lane], _block(results.traits[lane])) for lane in results.lanes
-    }
+    fitted = {lane: fit_library(results.timings(lane), silicon[lane], results.traits[lane]) for lane in results.lanes}
     processors = {
         lane: processor.model_copy(
             update={"bandwidth": _bandwidth(processor, fitted[lane]), "contention": _contention(results, lane)}
@@ -115,7 +113,7 @@ def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardwa
             "power": {"idle": _IDLE_WATTS},
             "library": LIBRARY,
             "libraries": {LIBRARY: Library.model_validate({"choice": "fastest", "kernels": kernels})},
-            "alignment": {"output_channel": max(_block(traits) for traits in results.traits.values())},
+            "alignment": {"output_channel": max(block_channels(traits) for traits in results.traits.values())},
             "fingerprint": fingerprint,
             "calibration": tuple(_provenance(results, fitted, date)),
         }
@@ -162,11 +160,6 @@ def _silicon(lane: str, results: Results) -> Processor:
 
 def _watts(device: DeviceInfo) -> float:
     return _WATTS_PER_CORE * device.compute_units if device.kind == "cpu" else _GPU_WATTS
-
-
-def _block(traits: DeviceTraits) -> int:
-    """Output channels that the convolution kernels compute together (`codl.ops.tile`)."""
-    return 2 * traits.simd_width if traits.cpu else GPU_TILE
 
 
 def _last_level_cache() -> int:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from codl.calibrate.geometry import block_channels, blocks
 from codl.cost.choice import matcher
 from codl.cost.features import FORMS
 from codl.cost.fit import fit_units
 from codl.hardware import Kernel, Processor
+from codl.ops.launch import DeviceTraits
 from codl.ops.spec import Work
 
 _FIELDS = frozenset(field.name for field in fields(Work))
@@ -75,12 +77,12 @@ class Fitted:
         return f"cross-validated error {half:.1%} median, {most:.1%} 90th percentile, {len(self.errors)} timings"
 
 
-def fit_library(timings: Sequence[Timing], processor: Processor, block: int) -> list[Fitted]:
+def fit_library(timings: Sequence[Timing], processor: Processor, traits: DeviceTraits) -> list[Fitted]:
     """Kernels for all kinds of work and variants that were timed.
 
     Args:
         timings: of one processor, alone on the machine.
-        block: output channels that the processor's convolution kernels compute together.
+        traits: of its device; they decide what its kernels compute together.
 
     Raises:
         UncalibratedError: a variant was timed on one shape only.
@@ -91,7 +93,7 @@ def fit_library(timings: Sequence[Timing], processor: Processor, block: int) -> 
     fitted = []
     for (kind, algorithm), group in sorted(groups.items()):
         best: list[Fitted] = []
-        for candidate in _candidates(kind, algorithm, processor, block):
+        for candidate in _candidates(kind, algorithm, processor, traits):
             found = _fit(candidate, group, processor)
             if found and (not best or _score(found) < _WORTH * _score(best) - _NOTABLE):
                 best = found
@@ -99,17 +101,17 @@ def fit_library(timings: Sequence[Timing], processor: Processor, block: int) -> 
     return fitted
 
 
-def _candidates(kind: str, algorithm: str, processor: Processor, block: int) -> Iterator[list[Kernel]]:
+def _candidates(kind: str, algorithm: str, processor: Processor, traits: DeviceTraits) -> Iterator[list[Kernel]]:
     """Descriptions to try, simplest first: each a list of kernels that together cover all work of this kind."""
     for conditions in _DISTINCTIONS.get(kind, (({},),)):
-        for form, blocks, parallel, tile in _formulas(kind, algorithm, processor, block):
+        for form, sizes, parallel, tile in _formulas(kind, algorithm, processor, traits):
             yield [
                 Kernel(
                     name=_name(kind, algorithm, condition),
                     algorithm=algorithm,
                     when={"kind": kind, **condition},
                     form=form,
-                    blocks=blocks,
+                    blocks=sizes,
                     parallel=parallel,
                     tile=tile,
                 )
@@ -118,16 +120,20 @@ def _candidates(kind: str, algorithm: str, processor: Processor, block: int) -> 
 
 
 def _formulas(
-    kind: str, algorithm: str, processor: Processor, block: int
+    kind: str, algorithm: str, processor: Processor, traits: DeviceTraits
 ) -> Iterator[tuple[str, dict[str, int], tuple[str, ...], int]]:
     """(form, blocks, parallel axes, Winograd tile) to try."""
-    if algorithm.startswith("winograd"):
-        yield "winograd", {"out_channels": block}, (), int(algorithm.removeprefix("winograd"))
-        return
     if kind not in _PRODUCTS:
         yield "stream", {}, (), 0
         return
-    size = {"out_channels": block}
+    winograd = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 0
+    if traits.cpu and algorithm != "depthwise":
+        yield "tiled-winograd" if winograd else "tiled", blocks(algorithm, traits), (), winograd
+        return
+    size = {"out_channels": block_channels(traits)}
+    if winograd:
+        yield "winograd", size, (), winograd
+        return
     axes: list[tuple[str, ...]] = [()]
     if processor.slots > 1:
         axes.append(("out_channels", "out_h", "out_w"))

@@ -22,7 +22,7 @@ from codl.calibrate.sequence import TOGETHER, TURNS, Sequence
 from codl.graph import Graph
 from codl.real.devices import Assignment
 from codl.tasks import TaskGraph, TaskKind
-from codl.trace import Span, Trace
+from codl.trace import Trace
 
 WARM_UPS = 1
 PRECISE = 0.01
@@ -85,18 +85,9 @@ def _left_alone(trace: Trace, sequence: Sequence) -> set[str]:
 
 def occupancy(trace: Trace, tasks: TaskGraph) -> Mapping[str, int]:
     """How long each kernel and copy kept its lane, in nanoseconds."""
-    rows: dict[str, list[Span]] = defaultdict(list)
-    for span in trace.spans:
-        rows[span.lane].append(span)
-    times = {}
-    for row in rows.values():
-        free = 0
-        for span in sorted(row, key=lambda span: (span.start_ns, span.end_ns)):
-            if span.kind in (TaskKind.KERNEL.value, TaskKind.COPY.value):
-                handed = trace.by_id[tasks.by_id[span.task_id].deps[0]].end_ns
-                times[span.task_id] = max(1, span.end_ns - min(span.start_ns, max(free, handed)))
-            free = max(free, span.end_ns)
-    return times
+    handed = {task.id: task.deps[0] for task in tasks.tasks if task.kind in (TaskKind.KERNEL, TaskKind.COPY)}
+    occupied = trace.occupied_ns(handed)
+    return {task: max(1, occupied[task]) for task in handed}
 
 
 def noise(times: np.ndarray) -> float:

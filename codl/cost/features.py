@@ -190,6 +190,63 @@ def _tiles(work: Any, kernel: Kernel) -> tuple[Any, float]:
     return work.batch * _ceil(work.out_h, kernel.tile) * _ceil(work.out_w, kernel.tile), 1.0 * side * side
 
 
+def _items(work: Any, kernel: Kernel, pixels: Any, processor: Processor) -> Any:
+    """Slowdown by dealing work-items out to compute units in rounds, where items are `item_pixels` x `item_channels`
+    large, or smaller where there would be fewer than four a unit."""
+    if processor.slots == 1:
+        return 1.0
+    get, slots = kernel.blocks.get, processor.slots
+    columns, finest = work.out_channels / work.groups, _ceil(pixels, get("pixels", 1))
+    items = work.groups * _ceil(pixels, get("item_pixels", 1)) * _ceil(columns, get("item_channels", 1))
+    most = work.groups * finest * _ceil(columns, get("out_channels", 1))
+    wanted = items + (4 * slots - items) * (items < 4 * slots)
+    items = wanted + (most - wanted) * (most < wanted)
+    return _ceil(items, slots) * slots / items
+
+
+def _tiled(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """Implicit GEMM on a CPU: work-items of `item_pixels` x `item_channels` outputs, register tiles of `pixels` x
+    `out_channels`. A work-item gathers (stages) its pixels' inputs once, and reads its channels' weights once: both
+    are repeated along the other axis. Each group is computed for itself. A lone pixel has no tile to share weights.
+    """
+    get = kernel.blocks.get
+    pixels = work.batch * work.out_h * work.out_w
+    tile = get("pixels", 1) - (get("pixels", 1) - 1) * (pixels == 1)
+    width, per_group = get("out_channels", 1), work.out_channels / work.groups
+    columns = work.groups * _ceil(per_group, width) * width
+    depth = 1.0 * work.in_channels * work.kernel_h * work.kernel_w
+    slower = _items(work, kernel, pixels, processor)
+    return {
+        "multiply": 2.0 * _ceil(pixels, tile) * tile * columns * depth * slower,
+        "stage": FLOAT * work.groups * pixels * depth * _ceil(per_group, get("item_channels", 1)) * slower,
+        "stream": FLOAT * depth * columns * _ceil(pixels, get("item_pixels", 1)) * slower,
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": 1.0 * work.weight_bytes,
+        "launch": 1.0,
+    }
+
+
+def _tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """F(t x t, 3 x 3) on a CPU, fused: a work-item transforms the inputs of `item_pixels` tiles, multiplies them by the
+    weights of `item_channels` channels, register tiles of `pixels` x `out_channels` at a time, and transforms back.
+    Transforms of inputs are repeated for every such set of channels, reading weights for every such set of tiles."""
+    get = kernel.blocks.get
+    tiles, points = _tiles(work, kernel)
+    width, tile = get("out_channels", 1), get("pixels", 1)
+    columns = _ceil(work.out_channels, width) * width
+    vectors = _ceil(work.in_channels, get("in_channels", 1)) * get("in_channels", 1)
+    slower = _items(work, kernel, tiles, processor)
+    return {
+        "multiply": 2.0 * points * _ceil(tiles, tile) * tile * work.in_channels * columns * slower,
+        "transform": FLOAT * points * tiles * vectors * _ceil(work.out_channels, get("item_channels", 1)) * slower,
+        "inverse": FLOAT * points * tiles * columns * slower,
+        "stream": FLOAT * points * work.in_channels * columns * _ceil(tiles, get("item_pixels", 1)) * slower,
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": FLOAT * points * work.in_channels * columns,
+        "launch": 1.0,
+    }
+
+
 def _stream(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     """Work that is bound by reading and writing, with a little arithmetic."""
     return {
@@ -208,6 +265,13 @@ FORMS: Mapping[str, Form] = {
         _waves,
         compute=("multiply", "item", "round", "pair"),
         memory=("read", "write", "weights"),
+        fixed=("launch",),
+    ),
+    "tiled": Form(_tiled, compute=("multiply",), memory=("stage", "stream", "data", "weights"), fixed=("launch",)),
+    "tiled-winograd": Form(
+        _tiled_winograd,
+        compute=("multiply",),
+        memory=("transform", "inverse", "stream", "data", "weights"),
         fixed=("launch",),
     ),
     "stream": Form(_stream, compute=("operate",), memory=("data", "weights"), fixed=("launch",)),

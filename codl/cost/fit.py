@@ -155,7 +155,8 @@ def relative_nnls(
         error = np.abs(scaled @ times - 1)
         limit = 1.5 * max(float(np.median(error)), 1e-6)  # Huber's weights
         weights = np.sqrt(np.minimum(1.0, limit / np.maximum(error, 1e-12)))
-    return np.asarray(times)
+    negligible = (scaled * times).max(axis=0, initial=0.0) < 1e-9  # rounding, not a unit that anything needs
+    return np.where(negligible, 0.0, times)
 
 
 def _spread(matrix: np.ndarray, measured: np.ndarray, times: np.ndarray, units: Sequence[str]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from codl.cost.choice import matcher
@@ -36,6 +36,22 @@ class TaskCost:
     duration_ns: int
     nbytes: int
     joules: float
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a task's cost comes from: the constants' dotted path as in hardware files, and the nanoseconds that each of
+    them accounts for, alone on the machine."""
+
+    constants: str
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        total = sum(self.parts.values())
+        shares = [
+            f"{ns / total:.0%} {name}" for name, ns in sorted(self.parts.items(), key=lambda part: -part[1]) if ns > 0
+        ]
+        return self.constants + (f" ({', '.join(shares)})" if len(self.parts) > 1 and total else "")
 
 
 @dataclass(frozen=True)
@@ -216,6 +232,32 @@ class CostModel:
         else:
             ns, moved = (self.map_ns if task.kind is TaskKind.MAP else self.unmap_ns)(task.nbytes), 0
         return TaskCost(round(ns), moved, self._joules(task.lane, ns / NS, moved))
+
+    def origin(self, task: Task) -> Origin:
+        """Which constants predict a task, so that an error can be traced back to them."""
+        if task.kind is TaskKind.ENQUEUE:
+            return Origin(f"processors.{self._target(task)}.enqueue")
+        if task.kind is TaskKind.SYNC:
+            target = self.hardware.processors.get(task.lane)
+            return Origin("sharing.post_sync" if target and target.kind == "gpu" else "sharing.pre_sync")
+        if task.kind is not TaskKind.KERNEL:
+            return Origin(f"sharing.{task.kind.value}")
+        node = self.graph.by_name[task.op]
+        out = next((a.region for a in task.writes), Region.full(self.graph.tensors[node.output].shape))
+        if out.empty:
+            return Origin(f"processors.{task.lane}")
+        work = self.work(node, out)
+        candidate = self._select(node, work, task.lane, task.algorithm)
+        kernel, silicon = candidate.kernel, self.hardware.processors[task.lane]
+        path = f"{self.hardware.library_path(task.lane)}.{self.data_types[task.lane]}.{kernel.name}"
+        amounts = form(kernel).quantities(work, kernel, silicon)
+        parts = {name: float(amounts[name]) * time * NS / silicon.clock_scale for name, time in kernel.compute.items()}
+        parts |= {
+            name: float(amounts[name]) * time * NS for name, time in (*kernel.memory.items(), *kernel.fixed.items())
+        }
+        if candidate.predict(work)[0] * NS > sum(parts.values()) * (1 + 1e-9) + self.hardware.dispatch(task.lane) * NS:
+            return Origin(f"processors.{task.lane}.bandwidth")
+        return Origin(path, parts)
 
     def _target(self, task: Task) -> str:
         """The processor that an enqueue is for: its `source` or the lane named at the end of its id."""

@@ -154,7 +154,8 @@ class Kernel(_Strict):
     """Conditions on the fields of `Work`; all must hold."""
     form: str
     blocks: dict[str, int] = {}
-    """Outputs that one work-item or inner loop computes: `out_channels`, `out_h`, `out_w`, `in_channels`."""
+    """Outputs that one work-item or inner loop computes: `out_channels`, `out_h`, `out_w`, `in_channels`. The formulas
+    of tiled kernels: `pixels` x `out_channels` in a register tile, `item_pixels` x `item_channels` in a work-item."""
     parallel: tuple[str, ...] = ("out_channels", "out_h", "out_w")
     """Axes whose blocks are dealt out to threads or work-items."""
     tile: int = Field(default=0, ge=0)
@@ -289,11 +290,17 @@ class Hardware(_Strict):
 
     def kernels(self, processor: str, data_type: str) -> tuple[Kernel, ...]:
         """The kernels of the library in use; empty if it has none for this processor and data type."""
-        library = self.libraries[self.library]
-        if processor not in library.kernels and library.base:
-            library = self.libraries[library.base]
-        kinds: Mapping[Any, tuple[Kernel, ...]] = library.kernels.get(processor, {})
+        kinds: Mapping[Any, tuple[Kernel, ...]] = self.libraries[self._provider(processor)].kernels.get(processor, {})
         return kinds.get(data_type, ())
+
+    def library_path(self, processor: str) -> str:
+        """Dotted path of the constants of a processor's kernels in use, as `constants` spells it."""
+        return f"libraries.{self._provider(processor)}.{processor}"
+
+    def _provider(self, processor: str) -> str:
+        """The library that a processor's kernels come from: the one in use, or its base."""
+        library = self.libraries[self.library]
+        return library.base if processor not in library.kernels and library.base else self.library
 
     def dispatch(self, processor: str) -> float:
         """Seconds between kernels of a queue, of the library in use."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from codl.errors import InputError
-from codl.real.executor import Executor
+from codl.real.executor import Executor, Run
 from codl.trace import Trace
 
 
@@ -20,14 +20,15 @@ class Measurement:
     """Latencies in ms.
 
     `runs_ms` are makespans (first enqueue to last end), `wall_ms` the same runs with writing the inputs and reading
-    the outputs. `trace` is of the run whose latency is the median (of two middle runs, the faster), `outputs` of
-    the last run.
+    the outputs. `trace` is of the run whose latency is the median (of two middle runs, the faster), `traces` of every
+    run, `outputs` of the last run.
     """
 
     runs_ms: tuple[float, ...]
     wall_ms: tuple[float, ...]
     trace: Trace
     outputs: Mapping[str, np.ndarray]
+    traces: tuple[Trace, ...] = ()
 
     @property
     def median_ms(self) -> float:
@@ -48,22 +49,39 @@ def measure(executor: Executor, inputs: Mapping[str, np.ndarray], runs: int, war
     Raises:
         InputError: `runs` is not positive, or what `Executor.run` raises.
     """
+    return measure_interleaved([executor], inputs, runs, warmup)[0]
+
+
+def measure_interleaved(
+    executors: Sequence[Executor], inputs: Mapping[str, np.ndarray], runs: int, warmup: int = 2
+) -> list[Measurement]:
+    """Measure several executors of one model, a run of each in turn, so that a disturbance hits a round and not an
+    executor. The order of the turns changes from round to round, so that none always follows the same one.
+
+    Raises:
+        InputError: `runs` is not positive, or what `Executor.run` raises.
+    """
     if runs < 1:
         raise InputError(f"{runs} runs were asked for; at least one is needed")
     for _ in range(warmup):
-        executor.run(inputs)
-    latencies, walls, traces = [], [], []
-    outputs: Mapping[str, np.ndarray] = {}
+        for executor in executors:
+            executor.run(inputs)
+    found: list[list[Run]] = [[] for _ in executors]
+    order = np.random.default_rng(0)
     with _no_garbage_collection():
         for _ in range(runs):
-            result = executor.infer(inputs, trace=True)
-            walls.append(result.wall_ns / 1e6)
-            assert result.trace is not None
-            latencies.append(result.trace.makespan_ns / 1e6)
-            traces.append(result.trace)
-            outputs = result.outputs
-    middle = sorted(range(runs), key=lambda index: latencies[index])[(runs - 1) // 2]
-    return Measurement(tuple(latencies), tuple(walls), traces[middle], outputs)
+            for index in order.permutation(len(executors)).tolist():
+                found[index] = [replace(run, outputs={}) for run in found[index]]
+                found[index].append(executors[index].infer(inputs, trace=True))
+    return [_measurement(each) for each in found]
+
+
+def _measurement(runs: Sequence[Run]) -> Measurement:
+    traces = tuple(run.trace for run in runs if run.trace is not None)
+    latencies = tuple(trace.makespan_ns / 1e6 for trace in traces)
+    middle = sorted(range(len(runs)), key=lambda index: latencies[index])[(len(runs) - 1) // 2]
+    walls = tuple(run.wall_ns / 1e6 for run in runs)
+    return Measurement(latencies, walls, traces[middle], runs[-1].outputs, traces)
 
 
 @contextmanager

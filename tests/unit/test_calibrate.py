@@ -12,7 +12,7 @@ import pytest
 
 import codl.calibrate as calibrate
 from codl import models
-from codl.calibrate import description, fit, phases
+from codl.calibrate import fit, geometry, phases
 from codl.calibrate.fallback import single_node_model
 from codl.calibrate.measure import Samples, noise, occupancy
 from codl.calibrate.network import is_producer, probe_graph, probes
@@ -21,7 +21,7 @@ from codl.cost import CostModel
 from codl.graph import Graph
 from codl.hardware import Cluster, Kernel, Processor, read, write
 from codl.ops import REGISTRY, Dimension
-from codl.ops.launch import DeviceTraits
+from codl.ops.launch import DeviceTraits, KernelRequest, View
 from codl.ops.spec import Work
 from codl.real.devices import Assignment, DeviceInfo
 from codl.region import Region
@@ -39,6 +39,7 @@ TWO_MEMORIES = Assignment(
 PROCESSOR = Processor(
     kind="cpu", clusters=(Cluster(name="core", cores=1, frequency=2e9),), bandwidth=1e10, active_power=1.0
 )
+TRAITS = DeviceTraits(cpu=True, compute_units=1, max_work_group_size=4096, local_memory_bytes=1 << 15, simd_width=8)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def _convolution_timings(seconds: Callable[[Work], float], count: int = 40) -> l
 def _by_formula(**units: float) -> Callable[[Work], float]:
     times = {"multiply": 1e-11, "data": 5e-11, "weights": 8e-11, "launch": 2e-5, **units}
     kernel = Kernel(
-        name="true", algorithm="direct", form="direct", blocks={"out_channels": 16}, parallel=(),
+        name="true", algorithm="direct", form="tiled", blocks=geometry.blocks("direct", TRAITS), parallel=(),
         compute={"multiply": times["multiply"]}, memory={"data": times["data"], "weights": times["weights"]},
         fixed={"launch": times["launch"]},
     )  # fmt: skip
@@ -202,8 +203,8 @@ def _by_formula(**units: float) -> Callable[[Work], float]:
 
 
 def test_unit_times_that_made_the_timings_are_found_again() -> None:
-    (found,) = fit.fit_library(_convolution_timings(_by_formula()), PROCESSOR, block=16)
-    assert found.kernel.form == "direct"
+    (found,) = fit.fit_library(_convolution_timings(_by_formula()), PROCESSOR, TRAITS)
+    assert found.kernel.form == "tiled"
     assert found.kernel.compute["multiply"] == pytest.approx(1e-11, rel=1e-3)
     assert found.kernel.fixed["launch"] == pytest.approx(2e-5, rel=1e-2)
     assert found.errors.max() < 1e-3
@@ -211,10 +212,10 @@ def test_unit_times_that_made_the_timings_are_found_again() -> None:
 
 def test_a_difference_between_strides_is_noticed_and_one_that_is_not_there_is_not() -> None:
     one, two = _by_formula(), _by_formula(multiply=3e-11, data=3e-10)
-    found = fit.fit_library(_convolution_timings(lambda w: (one if w.stride_w == 1 else two)(w)), PROCESSOR, block=16)
+    found = fit.fit_library(_convolution_timings(lambda w: (one if w.stride_w == 1 else two)(w)), PROCESSOR, TRAITS)
     assert {kernel.kernel.name for kernel in found} == {"conv-direct-stride-1", "conv-direct-stride-from-2"}
     assert max(kernel.errors.max() for kernel in found) < 1e-2
-    same = fit.fit_library(_convolution_timings(one), PROCESSOR, block=16)
+    same = fit.fit_library(_convolution_timings(one), PROCESSOR, TRAITS)
     assert [kernel.kernel.name for kernel in same] == ["conv-direct"]
 
 
@@ -222,7 +223,7 @@ def test_the_error_stated_is_of_operators_left_out() -> None:
     """Times that follow no formula can be fitted, but not predicted, and the description must say the latter."""
     random = np.random.default_rng(3)
     timings = _convolution_timings(lambda work: float(random.lognormal(-7, 1.0)), count=12)
-    (found, *_) = fit.fit_library(timings, PROCESSOR, block=16)
+    (found, *_) = fit.fit_library(timings, PROCESSOR, TRAITS)
     assert np.median(found.errors) > 0.3
 
 
@@ -248,9 +249,11 @@ def test_kernels_of_one_kind_exclude_each_other_and_cover_everything(kind: str) 
 
 
 def _invented_ns(work: Work) -> float:
-    """100 GFLOP/s in blocks of 16 channels, 10 GB/s, 20 us a launch."""
-    channels = work.out_channels // work.groups if work.kind == "conv" else work.out_channels
-    padding = -(-channels // 16) * 16 / channels if work.kind in ("conv", "conv_transpose", "depthwise") else 1.0
+    """100 GFLOP/s in blocks of 16 channels and 6 pixels, 10 GB/s, 20 us a launch."""
+    padding = 1.0
+    if work.kind in ("conv", "conv_transpose"):
+        channels, pixels = work.out_channels / work.groups, work.batch * work.out_h * work.out_w
+        padding = -(-channels // 16) * 16 / channels * -(-pixels // 6) * 6 / pixels
     return 20_000 + work.flops * padding / 100 + work.bytes / 10
 
 
@@ -275,13 +278,12 @@ def _samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: fl
 @pytest.fixture
 def invented(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replaces the devices by the invented machine."""
-    traits = DeviceTraits(cpu=True, compute_units=1, max_work_group_size=4096, local_memory_bytes=1 << 15, simd_width=8)
     monkeypatch.setattr(calibrate, "open_device", lambda device_id: device_id)
     monkeypatch.setattr(calibrate, "machine", lambda: {"cpu": "invented", "cores": 2})
 
     def use(jitter: float = 0.0, **options: float) -> None:
         def of(device_id: str) -> DeviceTraits:
-            return replace(traits, cpu=not device_id.startswith("gpu"))
+            return replace(TRAITS, cpu=not device_id.startswith("gpu"))
 
         def measured(graph: Graph, sequence: Sequence, devices: Assignment, rounds: tuple[int, int], step) -> Samples:
             for _ in range(rounds[0]):
@@ -339,7 +341,8 @@ def test_a_description_predicts_other_networks_on_the_invented_machine(invented:
         whole = Region.full(graph.tensors[node.output].shape)
         expected = _invented_ns(REGISTRY[node].work(graph, node, whole))
         for algorithm in REGISTRY[node].algorithms(graph, node):
-            if not algorithm.startswith("winograd"):  # the invented machine multiplies as often as the direct kernels
+            # The invented machine multiplies as often as the direct kernels of convolutions do.
+            if not algorithm.startswith("winograd") and (node.attributes.get("group", 1) == 1 or algorithm != "direct"):
                 assert cost.kernel(node, whole, "cpu", algorithm).ns == pytest.approx(expected, rel=0.15)
 
 
@@ -412,8 +415,29 @@ def test_a_machine_is_described_once(
 
 def test_alignment_is_what_the_kernels_pack(invented: Callable[..., None]) -> None:
     """Parts that a plan cuts are whole blocks of the convolution kernels."""
-    traits = DeviceTraits(cpu=True, compute_units=1, max_work_group_size=64, local_memory_bytes=1 << 15, simd_width=16)
-    assert description._block(traits) == 32
-    assert description._block(replace(traits, cpu=False)) == 64
+    assert geometry.block_channels(replace(TRAITS, simd_width=16)) == 32
+    assert geometry.block_channels(replace(TRAITS, cpu=False)) == 64
     invented()
     assert Dimension.OUTPUT_CHANNEL.value in calibrate.calibrate(ONE_MEMORY, quick=True).alignment
+
+
+def test_sizes_of_tiles_and_work_items_are_those_of_the_kernels() -> None:
+    """The launch of any convolution has as many work-items as the sizes, read from a large one, say."""
+    found = geometry.blocks("winograd4", TRAITS)
+    assert found == {"out_channels": 16, "pixels": 6, "item_pixels": 24, "item_channels": 128, "in_channels": 8}
+    graph = probe_graph()
+    for node in graph.nodes:
+        if node.op != "conv" or "direct" not in (variants := REGISTRY[node].algorithms(graph, node)):
+            continue
+        out = Region.full(graph.tensors[node.output].shape)
+        for algorithm in set(variants) - {"depthwise"}:
+            sizes = geometry.blocks(algorithm, TRAITS)
+            views = View.of(Region.full(graph.tensors[node.inputs[0]].shape)), View.of(out)
+            request = KernelRequest(graph, node, out, views[:1], views[1], algorithm, TRAITS)
+            work = REGISTRY[node].work(graph, node, out)
+            side = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 1
+            pixels = -(-work.out_h // side) * -(-work.out_w // side)
+            items = -(-pixels // sizes["item_pixels"]) * work.groups
+            items *= -(-(work.out_channels // work.groups) // sizes["item_channels"])
+            (launch,) = REGISTRY[node].program(request).launches
+            assert np.prod(launch.global_size) == items, (node.name, algorithm)

@@ -1,17 +1,23 @@
-"""Prediction beside measurement, span by span: how large the error is, and where it comes from.
+"""One plan, predicted and measured: how large the error is, and where it comes from.
 
 Errors are signed, (simulated - measured) / measured. The error of the makespan has two parts. *Scheduling error*: the
 measured durations, replayed through the simulator's rules, against the measured makespan: queueing, overlap and waits
 that the rules get wrong. *Duration error*: the rest, tasks that took longer or shorter than predicted.
+
+A command's measured duration is the time for which it kept its lane (`Trace.occupied_ns`), since that is what the
+simulator's lanes, which know no launch latency of their own, count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from codl.compare.errors import GroupError, TaskError, grouped
+from codl.cost import Origin
 from codl.errors import InputError
 from codl.sim import replay as replay_trace
 from codl.trace import Span, Trace
@@ -23,61 +29,15 @@ _SAME = ("model", "plan", "tasks")
 """Digests that both traces must share. The hardware's may differ: overrides change it and keep the plan."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskError:
-    """One task in both worlds. `term` names the part of the cost model that predicted it."""
-
-    task_id: str
-    kind: str
-    op: str
-    lane: str
-    chain: str
-    simulated_ns: int
-    measured_ns: int
-    term: str
-    reason: str
-    """Why it may be off, in words."""
-
-    @property
-    def difference_ns(self) -> int:
-        return self.simulated_ns - self.measured_ns
-
-    @property
-    def error(self) -> float | None:
-        """Relative and signed; None if nothing was measured that it could be relative to."""
-        return relative(self.simulated_ns, self.measured_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class GroupError:
-    """Tasks taken together: their times summed in both worlds."""
-
-    name: str
-    count: int
-    simulated_ns: int
-    measured_ns: int
-
-    @property
-    def difference_ns(self) -> int:
-        return self.simulated_ns - self.measured_ns
-
-    @property
-    def error(self) -> float | None:
-        return relative(self.simulated_ns, self.measured_ns)
-
-    def within(self, bound: float) -> bool:
-        """Whether the sums differ by at most this share of the measured one."""
-        return abs(self.difference_ns) <= bound * self.measured_ns
-
-
 @dataclass(frozen=True)
 class Comparison:
-    """One plan, predicted and measured.
+    """One plan, predicted and measured. With several measured runs, every measured figure is the median over them.
 
     Attributes:
         replayed_ns: the simulator's makespan with every task's measured duration.
         tasks: in enqueue order.
         noise: relative spread of the measured runs, if known; an error below it says nothing.
+        runs: number of measured runs.
     """
 
     model: str
@@ -87,6 +47,7 @@ class Comparison:
     replayed_ns: int
     tasks: tuple[TaskError, ...]
     noise: float | None = None
+    runs: int = field(default=1, kw_only=True)
 
     @property
     def error(self) -> float:
@@ -111,17 +72,17 @@ class Comparison:
     @cached_property
     def operators(self) -> tuple[GroupError, ...]:
         """Kernel time of each operator on each processor that computes a part of it, as `conv1@gpu`."""
-        return _grouped((t for t in self.tasks if t.kind == "kernel"), lambda t: f"{t.op}@{t.lane}")
+        return grouped((t for t in self.tasks if t.kind == "kernel"), lambda t: f"{t.op}@{t.lane}")
 
     @cached_property
     def kinds(self) -> tuple[GroupError, ...]:
         """Time by kind of task."""
-        return _grouped(self.tasks, lambda t: t.kind)
+        return grouped(self.tasks, lambda t: t.kind)
 
     @cached_property
     def terms(self) -> tuple[GroupError, ...]:
         """Time by the term of the cost model that predicts it, the largest difference first."""
-        groups = _grouped(self.tasks, lambda t: t.term)
+        groups = grouped(self.tasks, lambda t: t.term)
         return tuple(sorted(groups, key=lambda group: -abs(group.difference_ns)))
 
     def within(self, bound: float) -> float:
@@ -147,51 +108,71 @@ class Comparison:
             "scheduling_error": self.scheduling_error,
             "within_10_percent": self.within(0.10),
             "noise": self.noise,
-            "kinds": [_group_row(group) for group in self.kinds],
-            "terms": [_group_row(group) for group in self.terms],
+            "runs": self.runs,
+            "kinds": [group.row() for group in self.kinds],
+            "terms": [group.row() for group in self.terms],
+            "operators": [group.row() for group in self.operators],
             "worst": [
                 {"task": t.task_id, "simulated_ms": t.simulated_ns / 1e6, "measured_ms": t.measured_ns / 1e6,
-                 "error": t.error, "reason": t.reason}
+                 "error": t.error, "term": t.term, "reason": t.reason}
                 for t in self.worst()
             ],
         }  # fmt: skip
 
 
-def relative(simulated: float, measured: float) -> float | None:
-    """The signed error; 0 where both are 0, None where only the measured value is."""
-    if measured:
-        return (simulated - measured) / measured
-    return None if simulated else 0.0
-
-
 def compare_traces(
-    simulated: Trace, measured: Trace, replay: Replay | None = None, *, noise: float | None = None,
-    model: str = "", planner: str = "",
+    simulated: Trace, measured: Trace | Sequence[Trace], replay: Replay | None = None, *,
+    noise: float | None = None, model: str = "", planner: str = "", origins: Mapping[str, Origin] | None = None,
 ) -> Comparison:  # fmt: skip
     """Compare a prediction with a measurement of the same task graph.
 
     Args:
+        measured: one run, or several of the same plan.
         replay: how to simulate with given durations; by default from the simulated trace itself.
         noise: relative spread of the measured runs.
         model, planner: names for reports; by default those that the traces carry.
+        origins: by task, the constants that predicted it (`CostModel.origin`); by default only kinds are named.
 
     Raises:
         InputError: the traces are not one of each world, differ in model, plan or tasks, lack a task of the other, or
             nothing was measured.
     """
-    _comparable(simulated, measured)
-    durations = {span.task_id: span.duration_ns for span in measured.spans}
-    replayed = replay(durations) if replay else replay_trace(simulated, durations)
-    known = {**measured.environment, **simulated.environment}
+    runs = [measured] if isinstance(measured, Trace) else list(measured)
+    if not runs:
+        raise InputError("no measured run to compare with")
+    for run in runs:
+        _comparable(simulated, run)
+    handed = _handing_over(simulated)
+    durations = [run.occupied_ns(handed) for run in runs]
+    repeat = replay or (lambda times: replay_trace(simulated, times))
+    replayed = [
+        repeat(times).makespan_ns / run.makespan_ns for times, run in zip(durations, runs, strict=True)
+    ]  # relative to its own run: replaying says nothing of how much runs differ
+    makespan = round(statistics.median(run.makespan_ns for run in runs))
+    known = {**runs[0].environment, **simulated.environment}
     return Comparison(
         model=model or str(known.get("model", "")),
         planner=planner or str(known.get("planner", "")),
         simulated_ns=simulated.makespan_ns,
-        measured_ns=measured.makespan_ns,
-        replayed_ns=replayed.makespan_ns,
-        tasks=tuple(_task_error(span, measured.by_id[span.task_id]) for span in simulated.spans),
+        measured_ns=makespan,
+        replayed_ns=round(statistics.median(replayed) * makespan),
+        tasks=tuple(
+            _task_error(span, round(statistics.median(times[span.task_id] for times in durations)), origins or {})
+            for span in simulated.spans
+        ),
         noise=noise,
+        runs=len(runs),
     )
+
+
+def _handing_over(simulated: Trace) -> dict[str, str]:
+    """The enqueue of each command that waits for nothing else but its lane."""
+    found = {}
+    for span in simulated.spans:
+        dep = simulated.by_id.get(str(span.args.get("deps", "")))
+        if dep is not None and dep.kind == "enqueue":
+            found[span.task_id] = dep.task_id
+    return found
 
 
 def _comparable(simulated: Trace, measured: Trace) -> None:
@@ -216,20 +197,21 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _task_error(simulated: Span, measured: Span) -> TaskError:
-    term = _term(simulated)
-    reason = term
+def _task_error(simulated: Span, measured_ns: int, origins: Mapping[str, Origin]) -> TaskError:
+    origin = origins.get(simulated.task_id)
+    term = origin.constants if origin else _term(simulated)
+    reason = str(origin) if origin else term
     alone = simulated.args.get("alone_ns")
     if isinstance(alone, int) and simulated.duration_ns > alone:
         reason += f"; contention predicted to add {(simulated.duration_ns - alone) / 1e6:.3g} ms"
     return TaskError(
         simulated.task_id, simulated.kind, simulated.op, simulated.lane, simulated.chain,
-        simulated.duration_ns, measured.duration_ns, term, reason,
+        simulated.duration_ns, measured_ns, term, reason,
     )  # fmt: skip
 
 
 def _term(span: Span) -> str:
-    """The term of the cost model that a span's duration comes from, named as in hardware files where it is there."""
+    """The term of the cost model that a span's duration comes from, as far as the span itself tells."""
     if span.kind == "kernel":
         kernel = " ".join(str(span.args[key]) for key in ("algorithm", "data_type") if span.args.get(key))
         return f"unit times of {span.lane} {kernel}".rstrip()
@@ -238,61 +220,3 @@ def _term(span: Span) -> str:
     if span.kind == "sync":
         return f"synchronisation of {span.lane}"
     return f"sharing.{span.kind}"
-
-
-def _grouped(tasks: Iterable[TaskError], key: Callable[[TaskError], str]) -> tuple[GroupError, ...]:
-    groups: dict[str, list[TaskError]] = {}
-    for task in tasks:
-        groups.setdefault(key(task), []).append(task)
-    return tuple(
-        GroupError(name, len(group), sum(t.simulated_ns for t in group), sum(t.measured_ns for t in group))
-        for name, group in groups.items()
-    )
-
-
-def _group_row(group: GroupError) -> dict[str, Any]:
-    return {
-        "name": group.name, "tasks": group.count, "simulated_ms": group.simulated_ns / 1e6,
-        "measured_ms": group.measured_ns / 1e6, "error": group.error,
-    }  # fmt: skip
-
-
-def rank_correlation(pairs: Iterable[tuple[float, float]]) -> float | None:
-    """Kendall's tau-b between predicted and measured latencies of several plans of one model.
-
-    Args:
-        pairs: (simulated, measured) of each plan.
-
-    Returns:
-        -1 (reversed) to 1 (same order); None for fewer than two plans, or where one side is all equal.
-    """
-    from scipy.stats import kendalltau  # half a second to import
-
-    simulated, measured = _columns(pairs)
-    if len(set(simulated)) < 2 or len(set(measured)) < 2:
-        return None
-    return float(kendalltau(simulated, measured).statistic)
-
-
-def regret(pairs: Iterable[tuple[float, float]]) -> float | None:
-    """Measured latency of the plan predicted fastest over that of the plan measured fastest, minus 1.
-
-    Of plans predicted equally fast the slowest counts: a predictor that cannot tell them apart may choose it.
-
-    Args:
-        pairs: (simulated, measured) of each plan.
-
-    Returns:
-        0 for the best choice; None without plans.
-    """
-    simulated, measured = _columns(pairs)
-    if not simulated:
-        return None
-    best = min(simulated)
-    chosen = max(real for sim, real in zip(simulated, measured, strict=True) if sim == best)
-    return chosen / min(measured) - 1
-
-
-def _columns(pairs: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    rows = list(pairs)
-    return [simulated for simulated, _ in rows], [measured for _, measured in rows]
