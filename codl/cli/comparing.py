@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,15 +13,19 @@ from codl.cli import options
 from codl.cli.console import log, note, out, percent, print_json, share, table
 from codl.cli.host import scenario_workspace
 from codl.cli.running import Scenario_, only_one, save_report
-from codl.compare import Comparison, compare_traces, rank_correlation, regret
+from codl.compare import Comparison, Moved, compare_traces, moved_constants
 from codl.errors import BoundExceeded, InputError
 from codl.report import Entry
-from codl.runs import IDEAL, Prepared, check_outputs, executor_for, random_inputs, require_agreement, require_executable
+from codl.runs import IDEAL, require_executable
 from codl.scenario import load as load_scenario
-from codl.sim import simulate
 from codl.trace import Trace
 
+if TYPE_CHECKING:
+    from codl.fidelity import Compared
+
 Row = dict[str, Any]
+STALE_ABOVE = 0.10
+"""Of the makespan: a prediction further off than this, and than the noise, makes its description doubtful."""
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +44,18 @@ def compare(
         str | None, typer.Option("--fail-above", metavar="10%", help="Exit with 1 if an error is larger.")
     ] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs of each plan.")] = 11,
+    plans: Annotated[
+        int,
+        typer.Option(
+            "--plans", min=0, metavar="N", help="Instead of the planners' plans, N diverse ones of each model."
+        ),
+    ] = 0,
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", metavar="HW", help="Predict with this description.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare although the description is of another machine.")
+    ] = False,
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
     shape: options.Shapes = None,
@@ -48,12 +65,16 @@ def compare(
     """Simulate and execute the same plans, check the outputs, and show the differences.
 
     Example: codl compare host
+    Example: codl compare host --plans 20
     """
     bound = options.bound(fail_above) if fail_above else None
+    found: list[Compared] = []
     options.require_folders(report)
     if sim is None and real is None:
         only_one(scenario=scenario)
-        entries = _scenario(str(scenario), runs, cpu, gpu, options.shapes(shape))
+        asked = _Asked(str(scenario), hardware, plans, runs, cpu, gpu, options.shapes(shape), force)
+        found = _scenario(asked)
+        entries = [_entry(one) for one in found]
     elif scenario is not None or sim is None or real is None:
         raise InputError("give a SCENARIO, or both --sim and --real")
     else:
@@ -61,70 +82,95 @@ def compare(
     rows = [dict(entry.row) for entry in entries]
     details = [entry.comparison for entry in entries if entry.comparison]
     if report:
-        hardware = next((entry.run.hardware for entry in entries if entry.run), None)
+        described = next((entry.run.hardware for entry in entries if entry.run), None)
         subject = ", ".join(dict.fromkeys(row["model"] for row in rows))
-        save_report(report, f"{subject}: prediction beside measurement", entries, hardware)
-    pairs = [(row["simulated_ms"], row["measured_ms"]) for row in rows]
-    several = len({row["model"] for row in rows}) == 1 and len(rows) > 1
-    document = {
-        "models": rows,
-        "regret": regret(pairs) if several else None,
-        "rank_correlation": rank_correlation(pairs) if several else None,
-    }
+        save_report(report, f"{subject}: prediction beside measurement", entries, described)
+    moved = moved_constants(details) if _outside(details) else ()
+    document = _document(rows, found, moved)
     if json:
         print_json(document)
     else:
         _show(document, details)
+        _stale(moved)
     worst = max(abs(row["error"]) for row in rows)
     if bound is not None and worst > bound:
         raise BoundExceeded(f"the largest error is {worst:.1%}, above the stated {bound:.1%}")
 
 
-def _scenario(
-    name: str, runs: int, cpu: str | None, gpu: str | None, shapes: dict[str, tuple[int, ...]]
-) -> list[Entry]:
+@dataclass(frozen=True)
+class _Asked:
+    """The options of a comparison on this machine."""
+
+    scenario: str
+    hardware: str | None
+    plans: int
+    runs: int
+    cpu: str | None
+    gpu: str | None
+    shapes: dict[str, tuple[int, ...]]
+    force: bool
+
+
+def _scenario(asked: _Asked) -> list[Compared]:
+    """Every plan of a scenario in both worlds."""
+    from codl.fidelity import compare_plans, diverse, require_this_machine
     from codl.real.devices import choose
 
-    chosen = load_scenario(name)
+    chosen = load_scenario(asked.scenario)
     for model in chosen.models:
         require_executable(model)
-    workspace = scenario_workspace(chosen, None, "auto", None, shapes, cpu, gpu)
-    devices = choose(cpu, gpu)
-    entries = []
+    workspace = scenario_workspace(chosen, asked.hardware, "auto", None, asked.shapes, asked.cpu, asked.gpu)
+    devices = choose(asked.cpu, asked.gpu)
+    if not asked.force and not workspace.hardware.settings:
+        require_this_machine(workspace.hardware, devices)
+    found = []
     for model in chosen.models:
-        for planner in chosen.planners:
-            if planner == IDEAL:
-                continue
-            with log.status(f"{model}, planner {planner}"):
-                entries.append(_one(workspace.prepare(model, planner), devices, runs))
-    return entries
+        with log.status(model) as status:
+            if asked.plans:
+                prepared = diverse(workspace, model, asked.plans)
+            else:
+                planners = [planner for planner in chosen.planners if planner != IDEAL]
+                prepared = [workspace.prepare(model, planner) for planner in planners]
+            found += compare_plans(prepared, devices, asked.runs, told=status.update)
+    return found
+
+
+def _entry(one: Compared) -> Entry:
+    row = one.comparison.row() | {"max_relative_error": one.max_relative_error}
+    return Entry(row, one.simulated.trace, one.measurement.trace, one.comparison, one.run)
+
+
+def _outside(details: list[Comparison]) -> bool:
+    """Whether any plan is off by more than 10 % and more than its noise."""
+    return any(found.conclusive and abs(found.error) > STALE_ABOVE for found in details)
+
+
+def _document(rows: list[Row], found: Sequence[Compared], moved: Sequence[Moved]) -> Row:
+    from codl.fidelity import rankings
+
+    ranked = rankings(found)
+    single = ranked[0] if len(ranked) == 1 else None
+    return {
+        "models": rows,
+        "regret": single.regret if single else None,
+        "rank_correlation": single.rank_correlation if single else None,
+        "rankings": [asdict(ranking) for ranking in ranked],
+        "stale": [asdict(constant) for constant in moved],
+    }
+
+
+def _stale(moved: Sequence[Moved]) -> None:
+    if moved:
+        note(
+            "the description looks stale: measured runs left the bounds, and these constants moved (measured / file): "
+            f"{'; '.join(map(str, moved[:5]))}; run `codl calibrate` again"
+        )
 
 
 def _traces(simulated: Trace, measured: Trace) -> Entry:
     """Two trace files: all that they know."""
     found = compare_traces(simulated, measured)
     return Entry(found.row(), simulated, measured, found)
-
-
-def _one(run: Prepared, devices: Any, runs: int) -> Entry:
-    """Predict, measure, check and compare one plan."""
-    from codl.real.measure import measure
-
-    simulated = run.simulate()
-    inputs = random_inputs(run.graph)
-    with executor_for(run, devices) as executor:
-        measurement = measure(executor, inputs, runs)
-    error = check_outputs(run, inputs, measurement.outputs)
-    require_agreement(run.model, error)
-
-    def replay(durations: Mapping[str, int]) -> Trace:
-        return simulate(run.tasks, run.cost, run.hardware, durations=durations).trace
-
-    found = compare_traces(
-        simulated.trace, measurement.trace, replay, noise=measurement.noise, model=run.model, planner=run.plan.planner
-    )
-    row = found.row() | {"max_relative_error": error}
-    return Entry(row, simulated.trace, measurement.trace, found, run)
 
 
 def _show(document: Row, details: list[Comparison]) -> None:
@@ -148,6 +194,7 @@ def _show(document: Row, details: list[Comparison]) -> None:
     if any("max_relative_error" in row for row in document["models"]):
         errors = max(row.get("max_relative_error", 0.0) for row in document["models"])
         note(f"outputs agree with ONNX Runtime's within {errors:.1e} of their range")
-    if document["regret"] is not None:
-        tau = document["rank_correlation"]
-        out.print(f"regret {document['regret']:.1%}, rank correlation {'-' if tau is None else f'{tau:.2f}'}")
+    for ranking in document["rankings"]:
+        tau = "-" if ranking["rank_correlation"] is None else f"{ranking['rank_correlation']:.2f}"
+        told = f"{ranking['model']}, {ranking['plans']} plans: regret {ranking['regret']:.1%}, rank correlation {tau}"
+        out.print(told, markup=False)

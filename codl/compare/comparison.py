@@ -142,7 +142,7 @@ def compare_traces(
         raise InputError("no measured run to compare with")
     for run in runs:
         _comparable(simulated, run)
-    handed = _handing_over(simulated)
+    handed = handing_over(simulated)
     durations = [run.occupied_ns(handed) for run in runs]
     repeat = replay or (lambda times: replay_trace(simulated, times))
     replayed = [
@@ -165,7 +165,7 @@ def compare_traces(
     )
 
 
-def _handing_over(simulated: Trace) -> dict[str, str]:
+def handing_over(simulated: Trace) -> dict[str, str]:
     """The enqueue of each command that waits for nothing else but its lane."""
     found = {}
     for span in simulated.spans:

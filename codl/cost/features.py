@@ -309,7 +309,7 @@ def form(kernel: Kernel) -> Form:
 def traffic(work: Any, kernel: Kernel, processor: Processor) -> Any:
     """Bytes that cross the memory bus: the compulsory ones, and scratch data that the last-level cache cannot hold."""
     compulsory = 1.0 * (work.input_bytes + work.output_bytes + work.weight_bytes) * (kernel.element_bytes / FLOAT)
-    if not kernel.tile:
+    if not kernel.tile or kernel.form == "tiled-winograd":  # fused: its scratch data never leave the core's cache
         return compulsory
     tiles, points = _tiles(work, kernel)
     scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)

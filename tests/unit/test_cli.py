@@ -87,6 +87,7 @@ MISTAKES = [
     (("plan", "paper/yolov2", "--hardware", "sd865", "-o", "missing/plan.json"), "missing/plan.json"),
     (("compare", "--sim", "a.json"), "--real"),
     (("compare", "host", "--fail-above", "lots"), "--fail-above lots"),
+    (("compare", "host", "--hardware", "sd865"), "does not describe this machine"),
     (("plan", "paper/yolov2", "--hardware", "sd865", "--shape", "x=0x3"), "--shape x=0x3"),
     (("predict", "missing.csv", "--hardware", "sd865", "--processor", "gpu"), "missing.csv"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,12 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codl.compare import Comparison, GroupError, compare_traces, rank_correlation, regret, relative
+from codl import hardware as hw
+from codl.compare import (
+    Comparison,
+    GroupError,
+    compare_traces,
+    moved_constants,
+    rank_correlation,
+    record,
+    regret,
+    relative,
+    replayed_ns,
+)
+from codl.compare.diverse import diverse_plans
+from codl.cost import CostModel, Origin
 from codl.errors import InputError
 from codl.io import canonical_json
+from codl.plan.problem import Problem
 from codl.sim import replay, simulate
 from codl.tasks import HOST_LANE, Task, TaskKind
 from codl.trace import Span, Trace
+from tests.graphs import residual
 from tests.machines import Price, Prices, machine, task_graph, workloads
 
 TASKS = task_graph(
@@ -247,3 +263,62 @@ def test_regret():
     assert regret([(1, 12), (2, 10), (3, 11)]) == pytest.approx(0.2)
     assert regret([(1, 10), (1, 15)]) == pytest.approx(0.5)  # it may choose the slower of the two
     assert regret([]) is None
+
+
+# -- several runs, launch latencies, recordings, drift, diverse plans --------------------------------------------------
+
+
+def test_of_several_runs_the_medians_count_and_each_is_replayed_by_itself():
+    runs = [measured(c01_b_kernel_cpu=400 + 100 * number) for number in (0, 1, 9)]
+    comparison = compare_traces(simulated(), runs)
+    assert comparison.runs == 3
+    assert comparison.measured_ns == runs[1].makespan_ns
+    assert {task.task_id: task.measured_ns for task in comparison.tasks}["c01/b/kernel@cpu"] == 500
+    assert comparison.scheduling_error == 0
+    with pytest.raises(InputError, match="no measured run"):
+        compare_traces(simulated(), [])
+
+
+def test_the_launch_latency_between_commands_of_a_lane_is_part_of_the_second_ones_time():
+    tasks = task_graph(
+        Task("e1", TaskKind.ENQUEUE, HOST_LANE), Task("k1", TaskKind.KERNEL, "gpu", deps=("e1",)),
+        Task("e2", TaskKind.ENQUEUE, HOST_LANE), Task("k2", TaskKind.KERNEL, "gpu", deps=("e2",)),
+    )  # fmt: skip
+    sim = simulate(tasks, Prices(dict(zip(("e1", "k1", "e2", "k2"), map(Price, (10, 100, 10, 100)), strict=True))),
+                   machine()).trace  # fmt: skip
+    late = [replace(span, start_ns=span.start_ns + 7) if span.task_id == "k2" else span for span in sim.spans]
+    real = replace(sim, world="measured", spans=tuple(late))
+    comparison = compare_traces(sim, real)
+    assert {task.task_id: task.measured_ns for task in comparison.tasks}["k2"] == 100  # 7 waiting, 93 running
+    assert (comparison.error, comparison.scheduling_error) == (0, 0)
+
+
+def test_a_recording_replays_as_its_traces_do():
+    sim, real = simulated(), measured(late={"c01/b/kernel@cpu": 140}, c00_a_kernel_gpu=1250)
+    kept = json.loads(canonical_json(record(sim, real)))
+    assert replayed_ns(kept, measured=False) == kept["simulated_ns"] == sim.makespan_ns
+    comparison = compare_traces(sim, real)
+    assert replayed_ns(kept, measured=True) == comparison.replayed_ns
+    assert kept["measured_ns"] == comparison.measured_ns
+
+
+def test_constants_that_moved_are_named_with_their_factor():
+    origins = {name: Origin(f"libraries.codl.{name.rpartition('@')[2]}") for name in NAMES if "kernel" in name}
+    slow = measured(c00_a_kernel_cpu=1200, c01_b_kernel_cpu=600)
+    (moved,) = moved_constants([compare_traces(simulated(), slow, origins=origins)])
+    assert (moved.constants, moved.factor, moved.tasks) == ("libraries.codl.cpu", 1.5, 2)
+    assert "libraries.codl.cpu x 1.50" in str(moved)
+    contradictory = measured(c00_a_kernel_cpu=400, c01_b_kernel_cpu=800)
+    assert not moved_constants([compare_traces(simulated(), contradictory, origins=origins)])
+    assert not moved_constants([compare_traces(simulated(), measured(), origins=origins)])
+
+
+def test_diverse_plans_are_legal_and_differ():
+    graph, hardware = residual(), hw.load("sd865")
+    problem = Problem(graph, hardware, CostModel(hardware, graph))
+    plans = diverse_plans(problem, 20)
+    assert len(plans) == 20
+    for plan in plans:
+        plan.check(graph)
+    assert len({plan.model_copy(update={"planner": "", "planning_ms": None}).digest for plan in plans}) == 20
+    assert [plan.planner for plan in plans] == [plan.planner for plan in diverse_plans(problem, 20)]

@@ -161,6 +161,42 @@ def test_work_items_and_rounds_of_a_gpu_library() -> None:
     assert (more["round"], more["pair"]) == (2 * amounts["item"], amounts["item"])
 
 
+TILES = {"pixels": 6, "out_channels": 16, "item_pixels": 48, "item_channels": 128, "in_channels": 8}
+ONE_CORE = CPU.model_copy(update={"clusters": (CPU.clusters[0].model_copy(update={"cores": 1}),)})
+
+
+def test_tiles_and_work_items_of_a_cpu_kernel() -> None:
+    work = conv_work(10, 10, 8, 140, 3)  # 10 x 10 pixels: 17 tiles of 6, 3 work-items; 9 blocks of 16, 2 work-items
+    amounts = FORMS["tiled"].quantities(work, kernel(form="tiled", blocks=TILES), ONE_CORE)
+    assert amounts["multiply"] == 2 * 102 * 144 * 72
+    assert amounts["stage"] == 4 * 100 * 72 * 2
+    assert amounts["stream"] == 4 * 72 * 144 * 3
+    assert (amounts["weights"], amounts["launch"]) == (work.weight_bytes, 1)
+    lone = FORMS["tiled"].quantities(conv_work(1, 1, 8, 140, 3), kernel(form="tiled", blocks=TILES), ONE_CORE)
+    assert lone["multiply"] == 2 * 144 * 72
+
+
+def test_the_last_round_of_work_items_counts_whole() -> None:
+    of = kernel(form="tiled", blocks=TILES)
+    four = CPU.model_copy(update={"clusters": (CPU.clusters[0].model_copy(update={"cores": 4}),)})
+    large = conv_work(24, 22, 8, 16, 3)  # 24 x 22 pixels: 11 work-items become 16, of smaller size: no core waits
+    small = conv_work(3, 10, 8, 16, 3)  # 3 x 10 pixels: 5 register tiles, two rounds on four cores
+    for work, slower in ((large, 1.0), (small, 8 / 5)):
+        one, many = (FORMS["tiled"].quantities(work, of, silicon)["multiply"] for silicon in (ONE_CORE, four))
+        assert many == pytest.approx(slower * one)
+
+
+def test_a_fused_winograd_kernel_repeats_transforms_and_weights_by_work_item() -> None:
+    of = kernel(form="tiled-winograd", tile=4, blocks={**TILES, "item_pixels": 24})
+    work = conv_work(32, 32, 12, 140, 3)  # 64 tiles: 11 register tiles, 3 work-items
+    amounts = FORMS["tiled-winograd"].quantities(work, of, ONE_CORE)
+    assert amounts["multiply"] == 2 * 36 * 66 * 12 * 144
+    assert amounts["transform"] == 4 * 36 * 64 * 16 * 2
+    assert amounts["inverse"] == 4 * 36 * 64 * 144
+    assert amounts["stream"] == 3 * amounts["weights"] == 3 * 4 * 36 * 12 * 144
+    assert traffic(conv_work(120, 120, 64, 64, 3), of, CPU) == conv_work(120, 120, 64, 64, 3).bytes  # nothing spills
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     form_name=st.sampled_from(sorted(FORMS)),
@@ -173,7 +209,10 @@ def test_quantities_of_arrays_equal_those_of_each_piece(
     form_name: str, h: int, w: int, channels: tuple[int, int], silicon: Processor
 ) -> None:
     of = kernel(
-        form=form_name, tile=4 if form_name == "winograd" else 0, blocks={"out_channels": 4, "out_w": 5}, group=4
+        form=form_name,
+        tile=4 if "winograd" in form_name else 0,
+        blocks={"out_channels": 4, "out_w": 5, "pixels": 6},
+        group=4,
     )
     works = [conv_work(h, w, *channels, 3), conv_work(h + 3, w + 1, channels[1], channels[0], 3)]
     both: Any = type(

@@ -1,0 +1,144 @@
+"""Predict and measure plans of one model side by side: what `codl compare`, the fidelity tests and benchmarks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from codl import models
+from codl.calibrate import fingerprint
+from codl.compare import Comparison, compare_traces, rank_correlation, regret
+from codl.compare.diverse import diverse_plans
+from codl.cost import CostModel
+from codl.errors import InputError
+from codl.hardware import Hardware
+from codl.plan.problem import Problem, data_types
+from codl.real.devices import Assignment
+from codl.real.executor import Executor
+from codl.real.measure import Measurement, measure_interleaved
+from codl.real.reference import max_relative_error, run_onnxruntime
+from codl.runs import Prepared, Workspace, executor_for, random_inputs, require_agreement
+from codl.sim import SimulationResult
+
+MEMORY = 4e9
+"""Bytes of tensors and weights that plans measured in one go may take; beyond it they are measured in groups."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One plan in both worlds. `scale` is the machine's pace during its group's runs, relative to the first group's."""
+
+    run: Prepared
+    simulated: SimulationResult
+    measurement: Measurement
+    comparison: Comparison
+    max_relative_error: float | None = None
+    scale: float = 1.0
+
+    @property
+    def pair(self) -> tuple[float, float]:
+        """(predicted, measured) latency in ms, as if all plans had been measured in one go."""
+        return self.simulated.latency_ns / 1e6, self.measurement.median_ms / self.scale
+
+
+def compare_plans(
+    plans: Sequence[Prepared], devices: Assignment, runs: int, *, check: bool = True,
+    told: Callable[[str], None] = lambda what: None,
+) -> list[Compared]:  # fmt: skip
+    """Simulate plans of one model and measure them, a run of each in turn.
+
+    Where they do not fit in memory together, they are measured in groups, the first plan in each of them again.
+
+    Args:
+        check: compare the outputs with ONNX Runtime's.
+        told: hears what is being done.
+
+    Raises:
+        BoundExceeded: outputs differ from ONNX Runtime's.
+        DeviceError, PlanError: a device cannot run a plan.
+    """
+    found: list[Compared] = []
+    inputs = random_inputs(plans[0].graph)
+    expected = None
+    if check:
+        told(f"running {plans[0].model} through ONNX Runtime")
+        expected = run_onnxruntime(models.original(plans[0].model), inputs)
+    left, pace = list(plans), 0.0
+    while left:
+        with ExitStack() as stack:
+            group: list[Prepared] = []
+            executors: list[Executor] = []
+            if found:
+                group.append(plans[0])
+                executors.append(stack.enter_context(executor_for(plans[0], devices)))
+            while left and (len(group) < 2 or sum(each.memory_bytes for each in executors) < MEMORY):
+                told(f"preparing {left[0].model}, {left[0].plan.planner}")
+                group.append(left.pop(0))
+                executors.append(stack.enter_context(executor_for(group[-1], devices)))
+            told(f"measuring {group[-1].model}: {', '.join(run.plan.planner for run in group)}")
+            measured = measure_interleaved(executors, inputs, runs)
+        reference = measured[0].median_ms
+        pace = pace or reference
+        for run, measurement in list(zip(group, measured, strict=True))[1 if found else 0 :]:
+            error = None
+            if expected is not None:
+                error = max_relative_error(measurement.outputs, expected)
+                require_agreement(run.model, error)
+            found.append(_compared(run, measurement, error, reference / pace))
+    return found
+
+
+def _compared(run: Prepared, measurement: Measurement, error: float | None, scale: float) -> Compared:
+    simulated = run.simulate()
+    origins = {task.id: run.cost.origin(task) for task in run.tasks.tasks}
+    comparison = compare_traces(
+        simulated.trace, measurement.traces, noise=measurement.noise, model=run.model, planner=run.plan.planner,
+        origins=origins,
+    )  # fmt: skip
+    return Compared(run, simulated, measurement, comparison, error, scale)
+
+
+def diverse(workspace: Workspace, model: str, count: int) -> list[Prepared]:
+    """`count` plans of a model that differ in planner, dimension, ratio and placement."""
+    graph = workspace.graph(model)
+    types = data_types(workspace.hardware, workspace.data_type)
+    problem = Problem(graph, workspace.hardware, CostModel(workspace.hardware, graph, types))
+    return [workspace.lowered(model, graph, plan) for plan in diverse_plans(problem, count)]
+
+
+def require_this_machine(hardware: Hardware, devices: Assignment) -> None:
+    """Raise `InputError` unless a description was made on this machine, with these devices and today's kernels.
+
+    Overrides (`--set`) change what is predicted on purpose and are no obstacle.
+    """
+    if hardware.fingerprint == fingerprint(devices):
+        return
+    this = fingerprint(devices)
+    raise InputError(
+        f"hardware {hardware.name} (fingerprint {hardware.fingerprint or 'missing'}) does not describe this machine "
+        f"with {devices.cpu.id} as cpu, {devices.gpu.id} as gpu and the kernels of this version (fingerprint {this}); "
+        "run `codl calibrate`, or compare all the same with --force"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How well predictions order the plans of one model."""
+
+    model: str
+    plans: int
+    regret: float
+    rank_correlation: float | None
+
+
+def rankings(found: Sequence[Compared]) -> list[Ranking]:
+    """One of each model that has several plans."""
+    models: dict[str, list[tuple[float, float]]] = {}
+    for one in found:
+        models.setdefault(one.run.model, []).append(one.pair)
+    return [
+        Ranking(model, len(pairs), regret(pairs) or 0.0, rank_correlation(pairs))
+        for model, pairs in models.items()
+        if len(pairs) > 1
+    ]
