@@ -17,17 +17,22 @@ from codl.io import digest
 from codl.real.devices import Assignment, choose, open_device
 from codl.real.devices import fingerprint as machine
 from codl.real.launcher import traits
+from codl.real.overheads import overheads
 
-__all__ = ["NOISE_LIMIT", "Progress", "TooNoisyError", "cache", "calibrate", "fingerprint", "load_or_calibrate"]
+__all__ = [
+    "NOISE_LIMIT", "Progress", "TooNoisyError",
+    "cache", "calibrate", "collect", "fingerprint", "load_or_calibrate", "partial_path",
+]  # fmt: skip
 
-REVISION = 1
+REVISION = 2
 """Of the method: descriptions made by an older one are not used."""
 NOISE_LIMIT = 0.25
 """A description is refused when the reference kernel's times spread by more than this (half the interquartile range
 over the median). Medians of this spread over seven rounds are uncertain by a tenth; beyond it, plans would follow the
 noise."""
 _LANES = ("gpu", "cpu")
-_ROUNDS = {"quick": (3, 3), "default": (5, 9), "thorough": (15, 40)}
+_ROUNDS = {"quick": (5, 5), "default": (7, 21), "thorough": (15, 60)}
+"""At least and at most so many; a quiet machine needs the fewer."""
 
 
 class Progress(Protocol):
@@ -52,16 +57,18 @@ class Silent:
 
 
 class TooNoisyError(InputError):
-    """The machine was too busy with something else for its times to mean much. Holds the description all the same."""
+    """The machine was too busy with something else for its times to mean much. Holds the description all the same, and
+    the noise: the relative spread of the reference kernel's times."""
 
-    def __init__(self, message: str, description: Hardware) -> None:
+    def __init__(self, message: str, description: Hardware, noise: float) -> None:
         super().__init__(message)
         self.description = description
+        self.noise = noise
 
 
 def calibrate(
     assignment: Assignment, *, name: str = HOST, report: Progress | None = None, quick: bool = False,
-    thorough: bool = False, noise_limit: float = NOISE_LIMIT,
+    thorough: bool = False, noise_limit: float = NOISE_LIMIT, partial: Path | None = None,
 ) -> Hardware:  # fmt: skip
     """Measure this machine and describe it. Writes nothing (see `cache`).
 
@@ -70,34 +77,46 @@ def calibrate(
         quick: fewer and smaller probes in fewer rounds, for tests.
         thorough: more rounds, minutes instead of about one.
         noise_limit: refuse above this noise (see `NOISE_LIMIT`).
+        partial: a file for the rounds measured so far; an interrupted calibration goes on from there.
 
     Raises:
         TooNoisyError: the reference kernel's times spread by more than `noise_limit`.
         DeviceError: a device failed or a kernel does not build.
     """
     told = report or Silent()
+    results = collect(assignment, report=told, quick=quick, thorough=thorough, partial=partial)
+    told.step("fitting unit times")
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    description = describe(results, name, fingerprint(assignment), today)
+    for lane in _LANES:
+        if not results.noise(lane) <= noise_limit:
+            raise TooNoisyError(
+                f"the machine is too noisy to be described: the same kernel's times on {lane} "
+                f"({results.device(lane).id}) spread by {results.noise(lane):.0%} (allowed: {noise_limit:.0%}); stop "
+                "other work on it and calibrate again",
+                description,
+                results.noise(lane),
+            )
+    return description
+
+
+def collect(
+    assignment: Assignment, *, report: Progress | None = None, quick: bool = False, thorough: bool = False,
+    partial: Path | None = None,
+) -> Results:  # fmt: skip
+    """Run the probes and nothing else: the measurements that a description is fitted to (see `calibrate`)."""
+    told = report or Silent()
     rounds = _ROUNDS["quick" if quick else "thorough" if thorough else "default"]
-    steps = 2 + WARM_UPS + rounds[1] + 1
-    told.total(steps)
+    told.total(2 + WARM_UPS + rounds[1] + 1)
     told.step("preparing probes")
     graph = probe_graph(quick)
     program = build_sequence(graph, assignment, _LANES)
-    samples = measure(graph, program, assignment, rounds, told.step)
+    samples = measure(graph, program, assignment, rounds, told.step, partial)
     told.total(2 + WARM_UPS + samples.rounds + 1)
-    told.step("fitting unit times")
     found = assignment.for_lanes(_LANES)
     device_traits = {lane: traits(open_device(device.id)) for lane, device in found.items()}
-    results = Results(graph, program, samples, assignment, device_traits)
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    description = describe(results, name, fingerprint(assignment), today)
-    for lane, device in found.items():
-        if not results.noise(lane) <= noise_limit:
-            raise TooNoisyError(
-                f"the machine is too noisy to be described: the same kernel's times on {lane} ({device.id}) spread by "
-                f"{results.noise(lane):.0%} (allowed: {noise_limit:.0%}); stop other work on it and calibrate again",
-                description,
-            )
-    return description
+    costs = {lane: overheads(device.id) for lane, device in found.items()}
+    return Results(graph, program, samples, assignment, device_traits, costs)
 
 
 def fingerprint(assignment: Assignment) -> str:
@@ -108,8 +127,15 @@ def fingerprint(assignment: Assignment) -> str:
 
 
 def _kernel_sources() -> str:
+    """Everything that decides how fast kernels are: their sources, and the code that chooses tiles and variants."""
     folder = Path(codl.ops.__file__).parent
-    return digest({path.name: path.read_text(encoding="utf-8") for path in sorted((folder / "cl").glob("*.cl"))})
+    files = sorted(path for suffix in ("cl", "py") for path in folder.rglob(f"*.{suffix}"))
+    return digest({path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files})
+
+
+def partial_path(assignment: Assignment) -> Path:
+    """Where an interrupted calibration keeps its rounds."""
+    return host_path(fingerprint(assignment)).with_suffix(".partial.json")
 
 
 def cache(description: Hardware, assignment: Assignment) -> Path:
@@ -144,7 +170,7 @@ def load_or_calibrate(cpu: str | None = None, gpu: str | None = None, report: Pr
             if known.fingerprint == path.stem:
                 return known
     try:
-        made = calibrate(assignment, report=report)
+        made = calibrate(assignment, report=report, partial=partial_path(assignment))
     except TooNoisyError as noisy:
         if report:
             report.note(f"{noisy}; going on with what was measured, which is not kept")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,23 @@ from codl.calibrate.sequence import TOGETHER
 from codl.calibrate.sequence import Sequence as Program
 from codl.cost.features import traffic
 from codl.graph import Graph
-from codl.hardware import Calibration, Cluster, Hardware, Kernel, Library, Linear, Processor, Sharing
+from codl.hardware import (
+    Calibration,
+    Cluster,
+    Hardware,
+    Kernel,
+    Library,
+    Linear,
+    Observed,
+    Processor,
+    Sharing,
+    Spread,
+)
 from codl.ops import REGISTRY
 from codl.ops.launch import DeviceTraits
 from codl.ops.spec import Work
 from codl.real.devices import Assignment, DeviceInfo
+from codl.real.overheads import Overheads
 
 LIBRARY = "codl"
 NS = 1e-9
@@ -48,6 +60,8 @@ class Results:
     samples: Samples
     devices: Assignment
     traits: Mapping[str, DeviceTraits]
+    """By lane."""
+    overheads: Mapping[str, Overheads] = field(default_factory=dict)
     """By lane."""
 
     @property
@@ -115,6 +129,7 @@ def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardwa
             "libraries": {LIBRARY: Library.model_validate({"choice": "fastest", "kernels": kernels})},
             "alignment": {"output_channel": max(block_channels(traits) for traits in results.traits.values())},
             "fingerprint": fingerprint,
+            "observed": _observed(results),
             "calibration": tuple(_provenance(results, fitted, date)),
         }
     )
@@ -227,6 +242,26 @@ def _copy_cost(results: Results) -> Linear:
     seconds = np.array([results.samples.median_ns(task) for task in results.program.copies]) * NS
     fixed, per_byte = nnls(np.stack([1 / seconds, sizes / seconds], axis=1), np.ones(len(sizes)))[0]
     return Linear(fixed=_significant(fixed), per_byte=_significant(per_byte))
+
+
+def _observed(results: Results) -> Observed:
+    """Costs as distributions, and what measuring them cost."""
+    gpu, cpu = results.lanes
+    samples = results.samples
+    times = {f"processors.{lane}.enqueue": samples.enqueues[lane] for lane in results.lanes}
+    times |= {"sharing.pre_sync": samples.syncs[gpu, cpu], "sharing.post_sync": samples.syncs[cpu, gpu]}
+    times |= {f"launch.{lane}": samples.gaps[lane] for lane in results.lanes}
+    return Observed(
+        spreads={path: _spread(row) for path, row in times.items() if row},
+        clock_offset={lane: each.clock.offset_ns * NS for lane, each in results.overheads.items()},
+        clock_uncertainty={lane: each.clock.uncertainty_ns * NS for lane, each in results.overheads.items()},
+        profiling={lane: _significant(each.profiling_ns * NS) for lane, each in results.overheads.items()},
+    )
+
+
+def _spread(times_ns: Sequence[int]) -> Spread:
+    low, median, high = (_significant(float(edge) * NS) for edge in np.percentile(times_ns, [10, 50, 90]))
+    return Spread(low=low, median=median, high=high, samples=len(times_ns))
 
 
 # -- provenance --------------------------------------------------------------------------------------------------------

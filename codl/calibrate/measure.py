@@ -12,19 +12,25 @@ lanes have no gaps, must count it.
 from __future__ import annotations
 
 import gc
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from codl.calibrate.sequence import TOGETHER, TURNS, Sequence
+from codl.errors import CodlError
 from codl.graph import Graph
+from codl.io import read_json, write_json
 from codl.real.devices import Assignment
 from codl.tasks import TaskGraph, TaskKind
 from codl.trace import Trace
 
 WARM_UPS = 1
+FRESH_S = 3600.0
+"""Seconds for which the rounds of an interrupted calibration count: a machine changes over a day."""
 PRECISE = 0.01
 """Measuring ends early when the medians are known to this relative uncertainty."""
 
@@ -39,6 +45,35 @@ class Samples:
     syncs: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     gaps: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     rounds: int = 0
+
+    def write(self, path: Path, digest: str) -> None:
+        """Keep what was measured so far, of the sequence with this digest."""
+        pairs = {f"{source}>{target}": times for (source, target), times in self.syncs.items()}
+        document = {"digest": digest, "rounds": self.rounds, "tasks": self.tasks, "enqueues": self.enqueues,
+                    "syncs": pairs, "gaps": self.gaps}  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, document)
+
+    @staticmethod
+    def resumed(path: Path, digest: str) -> Samples:
+        """What an interrupted measurement of the same sequence kept; nothing where there is none, or it is older than
+        `FRESH_S`."""
+        samples = Samples()
+        try:
+            if time.time() - path.stat().st_mtime > FRESH_S:
+                return samples
+            known = read_json(path)
+            if known["digest"] != digest:
+                return samples
+            samples.rounds = int(known["rounds"])
+            for name in ("tasks", "enqueues", "gaps"):
+                getattr(samples, name).update(known[name])
+            for pair, times in known["syncs"].items():
+                source, _, target = pair.partition(">")
+                samples.syncs[source, target] = times
+        except (OSError, CodlError, KeyError, TypeError, ValueError, AttributeError):
+            return Samples()
+        return samples
 
     def median_ns(self, task: str) -> float:
         return float(np.median(self.tasks[task]))
@@ -97,13 +132,15 @@ def noise(times: np.ndarray) -> float:
 
 
 def measure(
-    graph: Graph, sequence: Sequence, devices: Assignment, rounds: tuple[int, int], step: Callable[[str], None]
+    graph: Graph, sequence: Sequence, devices: Assignment, rounds: tuple[int, int], step: Callable[[str], None],
+    partial: Path | None = None,
 ) -> Samples:  # fmt: skip
     """Execute a sequence until the medians are precise enough.
 
     Args:
         rounds: at least and at most so many, after the warm-up.
         step: told of every round.
+        partial: where every round is kept, so that an interrupted measurement goes on where it was; deleted at the end.
 
     Raises:
         DeviceError: a kernel does not build, or a device failed.
@@ -114,9 +151,9 @@ def measure(
     random = np.random.default_rng(1)
     inputs = {name: random.standard_normal(graph.tensors[name].shape, dtype=np.float32) for name in graph.inputs}
     least, most = rounds
-    samples = Samples()
+    samples = Samples.resumed(partial, sequence.tasks.digest) if partial else Samples()
     with Executor(graph, sequence.tasks, devices) as executor:
-        for index in range(WARM_UPS + most):
+        for index in range(WARM_UPS + max(0, most - samples.rounds)):
             step("warming up" if index < WARM_UPS else "timing kernels")
             gc.collect()
             gc.disable()  # a collection in the middle of a round looks like a slow device
@@ -126,6 +163,10 @@ def measure(
                 gc.enable()
             if index >= WARM_UPS and trace is not None:
                 samples.add(trace, sequence)
+                if partial:
+                    samples.write(partial, sequence.tasks.digest)
                 if samples.rounds >= least and samples.uncertainty() < PRECISE:
                     break
+    if partial:
+        partial.unlink(missing_ok=True)
     return samples

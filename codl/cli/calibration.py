@@ -36,14 +36,22 @@ def calibrate(
 
     Example: codl calibrate -o hardware/mybox.yaml
     """
-    from codl.calibrate import cache
+    from codl.calibrate import cache, partial_path
     from codl.calibrate import calibrate as measure
     from codl.real.devices import choose
 
     options.require_folders(output)
+    options.require_folders(output)
     assignment = choose(cpu, gpu)
-    with progress("Describing this machine") as ticker:
-        description = measure(assignment, name=output.stem if output else hw.HOST, report=ticker, thorough=thorough)
+    partial = partial_path(assignment)
+    name = output.stem if output else hw.HOST
+    try:
+        with progress("Describing this machine") as ticker:
+            description = measure(assignment, name=name, report=ticker, thorough=thorough, partial=partial)
+    except KeyboardInterrupt:
+        if partial.exists():
+            note("the rounds measured so far are kept for an hour: run the same command again to go on")
+        raise
     if output:
         hw.write(description, output)
         note(f"wrote {output}")

@@ -10,13 +10,16 @@ from codl.hardware.schema import (
     Library,
     Linear,
     Memory,
+    Observed,
     Power,
     Processor,
     Sharing,
+    Spread,
     json_schema,
 )
 
 __all__ = [
-    "HOST", "Calibration", "Cluster", "Hardware", "Kernel", "Library", "Linear", "Memory", "Power", "Processor",
-    "Sharing", "host_folder", "host_path", "json_schema", "load", "names", "overrides", "read", "write",
+    "HOST", "Calibration", "Cluster", "Hardware", "Kernel", "Library", "Linear", "Memory", "Observed", "Power",
+    "Processor", "Sharing", "Spread", "host_folder", "host_path", "json_schema", "load", "names", "overrides", "read",
+    "write",
 ]  # fmt: skip

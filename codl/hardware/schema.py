@@ -210,6 +210,30 @@ class Calibration(_Strict):
     """The operators that were measured, where that is what the constants were learned from."""
 
 
+class Spread(_Strict):
+    """A cost as it was seen many times: the constant is its median, these are the edges."""
+
+    low: Seconds
+    """10th percentile."""
+    median: Seconds
+    high: Seconds
+    """90th percentile."""
+    samples: int = Field(gt=0)
+
+
+class Observed(_Strict):
+    """What a calibration saw besides the constants. Predictions do not depend on it."""
+
+    spreads: dict[str, Spread] = {}
+    """By the dotted path of a constant (`processors.gpu.enqueue`, `sharing.pre_sync`), and `launch.PROCESSOR`: the time
+    between kernels of an in-order queue, which unit times of launches include."""
+    clock_offset: dict[str, Seconds] = {}
+    """By processor: add it to a device's time stamp to get the host's."""
+    clock_uncertainty: dict[str, Seconds] = {}
+    profiling: dict[str, Seconds] = {}
+    """By processor: what time stamps cost a command, already part of all other constants."""
+
+
 class Hardware(_Strict):
     """A hardware description. Raises pydantic's ValidationError when made with wrong fields; see `catalog.load`."""
 
@@ -228,6 +252,7 @@ class Hardware(_Strict):
     """Cuts along a dimension (`height`, `width`, `output_channel`) are multiples of this; 1 where not given."""
     fingerprint: str = ""
     """Of the machine and its devices, where `codl calibrate` made the description."""
+    observed: Observed | None = None
     settings: tuple[str, ...] = ()
     """Overrides that were applied to the file ("gpu.frequency=500 MHz")."""
     calibration: tuple[Calibration, ...]
@@ -286,7 +311,7 @@ class Hardware(_Strict):
     @cached_property
     def digest(self) -> str:
         """Identifies everything that a prediction depends on."""
-        return digest(self.model_dump(mode="json", exclude={"description", "calibration", "fingerprint"}))
+        return digest(self.model_dump(mode="json", exclude={"description", "calibration", "fingerprint", "observed"}))
 
     def kernels(self, processor: str, data_type: str) -> tuple[Kernel, ...]:
         """The kernels of the library in use; empty if it has none for this processor and data type."""

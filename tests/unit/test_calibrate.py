@@ -12,7 +12,7 @@ import pytest
 
 import codl.calibrate as calibrate
 from codl import models
-from codl.calibrate import fit, geometry, phases
+from codl.calibrate import fit, geometry, measure, phases
 from codl.calibrate.fallback import single_node_model
 from codl.calibrate.measure import Samples, noise, occupancy
 from codl.calibrate.network import is_producer, probe_graph, probes
@@ -23,7 +23,9 @@ from codl.hardware import Cluster, Kernel, Processor, read, write
 from codl.ops import REGISTRY, Dimension
 from codl.ops.launch import DeviceTraits, KernelRequest, View
 from codl.ops.spec import Work
+from codl.real.clock import ClockOffset
 from codl.real.devices import Assignment, DeviceInfo
+from codl.real.overheads import Overheads
 from codl.region import Region
 from codl.tasks import Task, TaskGraph, TaskKind
 from codl.trace import Span, Trace
@@ -279,13 +281,16 @@ def _samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: fl
 def invented(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replaces the devices by the invented machine."""
     monkeypatch.setattr(calibrate, "open_device", lambda device_id: device_id)
+    monkeypatch.setattr(calibrate, "overheads", lambda device_id: Overheads(ClockOffset(5000, 200), 300.0))
     monkeypatch.setattr(calibrate, "machine", lambda: {"cpu": "invented", "cores": 2})
 
     def use(jitter: float = 0.0, **options: float) -> None:
         def of(device_id: str) -> DeviceTraits:
             return replace(TRAITS, cpu=not device_id.startswith("gpu"))
 
-        def measured(graph: Graph, sequence: Sequence, devices: Assignment, rounds: tuple[int, int], step) -> Samples:
+        def measured(
+            graph: Graph, sequence: Sequence, devices: Assignment, rounds: tuple[int, int], step, _
+        ) -> Samples:
             for _ in range(rounds[0]):
                 step("timing kernels")
             return _samples(graph, sequence, jitter, **options)
@@ -326,6 +331,11 @@ def test_an_invented_machine_is_described_as_it_is(invented: Callable[..., None]
     assert found.processors["cpu"].contention == pytest.approx(1.2)
     assert found.alignment == {"output_channel": 16}
     assert found.libraries["codl"].choice == "fastest"
+    seen = found.observed
+    assert seen is not None
+    assert (seen.clock_offset["gpu"], seen.profiling["cpu"]) == (pytest.approx(5e-6), pytest.approx(300e-9))
+    assert set(seen.spreads) >= {"processors.cpu.enqueue", "sharing.pre_sync", "sharing.post_sync", "launch.gpu"}
+    assert seen.spreads["processors.cpu.enqueue"].low < seen.spreads["processors.cpu.enqueue"].high
     entries = {entry.source for entry in found.calibration}
     assert entries == {"measured", "assumed", "device"}
     assert found.provenance("processors.cpu.active_power").source == "assumed"  # type: ignore[union-attr]
@@ -441,3 +451,20 @@ def test_sizes_of_tiles_and_work_items_are_those_of_the_kernels() -> None:
             items *= -(-(work.out_channels // work.groups) // sizes["item_channels"])
             (launch,) = REGISTRY[node].program(request).launches
             assert np.prod(launch.global_size) == items, (node.name, algorithm)
+
+
+def test_an_interrupted_calibration_goes_on_where_it_was(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequence = phases.build_sequence(graph, ONE_MEMORY, LANES)
+    made, path = _samples(graph, sequence), tmp_path / "host.partial.json"
+    made.write(path, sequence.tasks.digest)
+    again = Samples.resumed(path, sequence.tasks.digest)
+    assert (again.rounds, again.tasks, again.syncs) == (made.rounds, made.tasks, made.syncs)
+    assert Samples.resumed(path, "another sequence").rounds == 0
+    assert Samples.resumed(tmp_path / "missing.json", sequence.tasks.digest).rounds == 0
+    monkeypatch.setattr(measure, "FRESH_S", -1.0)
+    assert Samples.resumed(path, sequence.tasks.digest).rounds == 0  # of another day
+    monkeypatch.undo()
+    path.write_text("[half a fi")
+    assert Samples.resumed(path, sequence.tasks.digest).rounds == 0

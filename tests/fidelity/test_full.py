@@ -1,0 +1,94 @@
+"""The zoo on this machine, by its kept description: everything that the project claims of its predictions.
+
+    [FIDELITY_JSON=results.json] [FIDELITY_PLANS=20] pytest -m fidelity_full [-k yolov2]
+
+Takes about a minute and a half a model and needs a quiet machine, so it is not part of the ordinary test run. Each
+model's four planners and further diverse plans (FIDELITY_PLANS in all, 0 for none) are measured in one interleaved run.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pytest
+
+from codl import models
+from codl.calibrate import load_or_calibrate
+from codl.fidelity import Compared, compare_plans, diverse, rankings
+from codl.hardware import Hardware
+from codl.real.devices import choose
+from codl.runs import Workspace
+from tests.fidelity.conftest import Results
+from tests.fidelity.judging import judge
+
+pytestmark = pytest.mark.fidelity_full
+
+ZOO = tuple(name for name in models.names() if not models.is_list(name))
+PLANNERS = ("cpu", "gpu", "hybrid", "codl")
+PLANS = int(os.environ.get("FIDELITY_PLANS", "20"))
+RUNS = 11
+
+
+@pytest.fixture(scope="module")
+def hardware() -> Hardware:
+    return load_or_calibrate()
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Sequence[Compared]]:
+    """What was measured so far, by model."""
+    return {}
+
+
+@pytest.fixture(params=ZOO, scope="module")
+def model(
+    request: pytest.FixtureRequest, hardware: Hardware, measured: dict[str, Sequence[Compared]], results: Results
+) -> str:
+    """A model of the zoo, measured."""
+    name = request.param
+    workspace = Workspace(hardware)
+    plans = [workspace.prepare(name, planner) for planner in PLANNERS]
+    plans += [plan for plan in diverse(workspace, name, PLANS) if plan.plan.planner not in PLANNERS] if PLANS else []
+    found = compare_plans(plans, choose(), RUNS)
+    measured[name] = found
+    results.keep(name, [one.comparison.row() | {"runs_ms": list(one.measurement.runs_ms)} for one in found])
+    results.keep("rankings", [asdict(ranking) for each in measured.values() for ranking in rankings(each)])
+    return str(name)
+
+
+def _planners(found: Sequence[Compared]) -> list[Compared]:
+    return [one for one in found if one.run.plan.planner in PLANNERS]
+
+
+@pytest.mark.parametrize("planner", PLANNERS)
+@pytest.mark.parametrize("kind", ["scheduling_error", "makespan_error", "operators_within_10_percent"])
+def test_a_plan(model: str, measured: dict[str, Sequence[Compared]], planner: str, kind: str) -> None:
+    one = next(one for one in measured[model] if one.run.plan.planner == planner)
+    comparison, noise = one.comparison, one.measurement.noise
+    if kind == "operators_within_10_percent":
+        judge("full", kind, f"{model} {planner}", comparison.within(0.10), noise, at_least=True)
+    else:
+        error = comparison.scheduling_error if kind == "scheduling_error" else comparison.error
+        judge("full", kind, f"{model} {planner}", abs(error), noise)
+
+
+def test_the_order_of_plans(model: str, measured: dict[str, Sequence[Compared]]) -> None:
+    (ranking,) = rankings(measured[model])
+    noise = statistics.median(one.measurement.noise for one in measured[model])
+    judge("full", "regret_worst", f"{model}, {ranking.plans} plans", ranking.regret, noise)
+    judge("full", "rank_correlation", f"{model}, {ranking.plans} plans", ranking.rank_correlation or 0.0, noise, True)
+
+
+def test_the_medians_over_the_zoo(measured: dict[str, Sequence[Compared]]) -> None:
+    if not measured:
+        pytest.skip("no model was measured")
+    plans = [one for found in measured.values() for one in _planners(found)]
+    noise = statistics.median(one.measurement.noise for one in plans)
+    worst = statistics.median(abs(one.comparison.error) for one in plans)
+    regrets = [ranking.regret for found in measured.values() for ranking in rankings(found)]
+    what = f"{len(measured)} models"
+    judge("full", "regret_median", what, statistics.median(regrets), noise)
+    judge("full", "makespan_error_median", what, worst, noise)
