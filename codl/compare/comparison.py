@@ -169,6 +169,8 @@ def handing_over(simulated: Trace) -> dict[str, str]:
     """The enqueue of each command that waits for nothing else but its lane."""
     found = {}
     for span in simulated.spans:
+        if span.kind in ("sync", "enqueue"):
+            continue  # no commands
         dep = simulated.by_id.get(str(span.args.get("deps", "")))
         if dep is not None and dep.kind == "enqueue":
             found[span.task_id] = dep.task_id
