@@ -95,6 +95,8 @@ def _message(error: Mapping[str, Any]) -> str:
         return "unknown field"
     if error["type"] == "missing":
         return "is missing"
+    if isinstance(error["input"], (dict, list)):  # the message names what of it is wrong
+        return message
     given = repr(error["input"])
     return f"{message} (given: {given if len(given) <= 60 else given[:57] + '...'})"
 

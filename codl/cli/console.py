@@ -38,11 +38,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], cap
     """A table: figures right-aligned and never broken, texts left-aligned and folded where the terminal is narrow."""
     grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     cells = [[_cell(value) for value in row] for row in rows]
-    for index, column in enumerate(columns):
-        texts = [row[index] for row in cells]
+    by_column = [[row[index] for row in cells] for index in range(len(columns))]
+    whole = [all(len(text) <= _SHORT for text in texts) for texts in by_column]
+    widths = [max(map(len, (column, *texts))) for column, texts in zip(columns, by_column, strict=True)]
+    needed = sum(width + 2 if keep else _SHORT for width, keep in zip(widths, whole, strict=True))
+    for column, texts, keep in zip(columns, by_column, whole, strict=True):
         figures = any(text != "-" for text in texts) and all(_FIGURE.match(text) for text in texts)
-        short = all(len(text) <= _SHORT for text in texts)
-        grid.add_column(column, justify="right" if figures else "left", overflow="fold", no_wrap=short)
+        # A column that may not wrap loses its end where there is no room: rather a broken line than a wrong figure.
+        no_wrap = keep and needed <= out.width
+        grid.add_column(column, justify="right" if figures else "left", overflow="fold", no_wrap=no_wrap)
     for row in cells:
         grid.add_row(*map(escape, row))
     out.print(grid)

@@ -36,7 +36,6 @@ from codl.scenario import load as load_scenario
 Scenario_ = Annotated[
     str | None, typer.Argument(metavar="SCENARIO", help="A scenario file or the name of a packaged one.")
 ]
-SUMMARY = ("model", "planner", "ms", "compute", "sharing", "cpu", "gpu", "chains", "split")
 
 
 def register(app: typer.Typer) -> None:
@@ -101,9 +100,11 @@ def simulate(
     if json:
         print_json({"runs": rows})
         return
-    columns = ("model", "planner", "ms", "published", "error", "J", "cpu", "gpu", "split")
+    compared = ("published", "error") if any("published_ms" in row for row in rows) else ()
+    columns = ("model", "planner", "ms", *compared, "J", "cpu", "gpu", "split")
     cells = [
-        (_label(r), r["planner"], r["latency_ms"], r.get("published_ms"), percent(r.get("error")), r.get("energy_j"),
+        (_label(r), r["planner"], r["latency_ms"],
+         *((r.get("published_ms"), percent(r.get("error"))) if compared else ()), r.get("energy_j"),
          r.get("cpu_busy"), r.get("gpu_busy"), r.get("split_operators"))
         for r in rows
     ]  # fmt: skip
@@ -211,17 +212,19 @@ def execute(
     if json:
         print_json({"runs": rows})
     else:
-        columns = (*SUMMARY, "noise", "error")
+        checked = ("error",) if check else ()
+        columns = ("model", "planner", "ms", "sharing", "cpu", "gpu", "split", "noise", *checked)
         cells = [
-            (r["model"], r["planner"], r["latency_ms"], r["compute_ms"], r["sharing_ms"], r.get("cpu_busy"),
-             r.get("gpu_busy"), r["chains"], r["split_operators"], percent(r["noise"]), r.get("max_relative_error"))
+            (r["model"], r["planner"], r["latency_ms"], r["sharing_ms"], r.get("cpu_busy"), r.get("gpu_busy"),
+             r["split_operators"], percent(r["noise"]), *((f"{r['max_relative_error']:.1e}",) if check else ()))
             for r in rows
         ]  # fmt: skip
         caption = (
-            "ms: median latency; cpu, gpu: share of it during which each is busy; split: operators "
-            "computed by both; noise: spread of the runs; error: relative to the output's range"
+            "ms: median latency; sharing: ms of handing data over; cpu, gpu: share of the latency during which each "
+            "is busy; split: operators computed by both; noise: spread of the runs"
+            + ("; error: against ONNX Runtime, relative to the output's range" if check else "")
         )
-        table(f"measured: {devices.why}", columns, cells, caption)
+        table(f"measured; {devices.why}", columns, cells, caption)
     for row in rows:
         if check:
             require_agreement(row["model"], row["max_relative_error"])

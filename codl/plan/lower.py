@@ -276,14 +276,15 @@ class _Lowering:
                 self.mapped_by_cpu |= {f"{value}{box}" for value, _, box in fresh}
             self._sync(chain, phase, processor, [p.writer for _, p, _ in foreign if p.writer], _why(processor, needs))
             return
-        made_by_cpu = [(v, p, b) for v, p, b in (*foreign, *moves) if p.writer and p.lane != processor]
-        if self._unordered(processor, [piece.writer for _, piece, _ in made_by_cpu]):
-            nbytes = sum(self._nbytes(value, [box]) for value, _, box in made_by_cpu)
-            lane = made_by_cpu[0][1].lane
-            unmap = self._command(
-                TaskKind.UNMAP, chain, phase, "", lane, nbytes=nbytes, why=f"{processor} takes it over"
-            )
-            self._sync(chain, phase, processor, [unmap], _why(processor, needs))
+        unmaps = []
+        others_made = [(v, p, b) for v, p, b in (*foreign, *moves) if p.writer and p.lane != processor]
+        for lane in dict.fromkeys(piece.lane for _, piece, _ in others_made):
+            theirs = [(value, piece, box) for value, piece, box in others_made if piece.lane == lane]
+            if self._unordered(processor, [piece.writer for _, piece, _ in theirs]):
+                nbytes = sum(self._nbytes(value, [box]) for value, _, box in theirs)
+                why = f"{processor} takes it over"
+                unmaps.append(self._command(TaskKind.UNMAP, chain, phase, "", lane, nbytes=nbytes, why=why))
+        self._sync(chain, phase, processor, unmaps, _why(processor, needs))
         for value in values:
             mine = [(piece, box) for moved, piece, box in moves if moved == value]
             self._move(TaskKind.TRANSFORM, chain, value, processor, processor, mine, "this processor reads images")

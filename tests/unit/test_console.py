@@ -52,3 +52,10 @@ def test_figures_are_not_broken_and_texts_are_folded(capsys: pytest.CaptureFixtu
 def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     console.table("", ("name", "value"), [("[bold]x[/nothing]", 1)])
     assert "[bold]x[/nothing]" in capsys.readouterr().out
+
+
+def test_a_figure_that_has_no_room_is_broken_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("", [f"column {index}" for index in range(16)], [["1234.567"] * 16])
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("7") >= 16  # no figure lost its end
