@@ -100,7 +100,7 @@ def detector() -> onnx.ModelProto:
 
 def transformer() -> onnx.ModelProto:
     """A vision transformer's block on an image in NHWC: patches, a class token that is expanded to the batch, layer
-    normalisation as an operator and spelt out, attention by Split and by Gather, Gelu by Erf."""
+    normalisation as an operator and spelt out, attention by Gather, Gelu by Erf and by its approximation."""
     e = Exporter()
     dim, heads = 48, 4
     image = e.op("Transpose", "image", perm=[0, 3, 1, 2])
@@ -132,6 +132,11 @@ def transformer() -> onnx.ModelProto:
     y = e.linear(y, dim, 2 * dim)
     gate = e.op("Add", e.op("Erf", e.op("Div", y, e.constant(2**0.5))), e.constant(1))
     y = e.op("Mul", e.op("Mul", y, gate), e.constant(0.5))
+    y = e.linear(y, 2 * dim, 2 * dim)
+    cube = e.op("Mul", e.constant(0.044715), e.op("Pow", y, e.constant(3)))
+    inner = e.op("Mul", e.op("Add", y, cube), e.constant((2 / np.pi) ** 0.5))
+    half = e.op("Mul", e.constant(0.5), e.op("Add", e.op("Tanh", inner), e.constant(1)))
+    y = e.op("Mul", y, half)
     x = e.op("Add", x, e.linear(y, 2 * dim, dim))
     first = e.op("Gather", x, e.constant(0, np.int64), axis=1)
     e.nodes.append(helper.make_node("Gemm", [first, e.weights(10, dim, fan_in=dim)], ["logits"], transB=1))

@@ -1,12 +1,13 @@
 """Functions that exporters spell out with simple operators become the one operator that they are.
 
-`x * sigmoid(x)` is a Swish, `x * clip(x + 3, 0, 6) / 6` a HardSwish, `x * (1 + erf(x / sqrt 2)) / 2` a Gelu, and
-`(x - mean) / sqrt(mean of squares + epsilon)` a normalisation. Values inside a pattern must be read by nobody else.
+`x * sigmoid(x)` is a Swish, `x * clip(x + 3, 0, 6) / 6` a HardSwish, `x * (1 + erf(x / sqrt 2)) / 2` a Gelu (with tanh
+its approximation), and `(x - mean) / sqrt(mean of squares + epsilon)` a normalisation. Values inside a pattern must be
+read by nobody else.
 """
 
 from __future__ import annotations
 
-from math import isclose, sqrt
+from math import isclose, pi, sqrt
 
 import numpy as np
 
@@ -141,10 +142,27 @@ class _Patterns:
         if (erf := self.maker(inside, "unary", "erf")) and (one, factor) == (1.0, 0.5):
             scale, inner = self.scaled(erf.inputs[0])
             return ("gelu", ()) if inner == x and isclose(scale, sqrt(0.5), rel_tol=1e-6) else None
+        if (tanh := self.maker(inside, "unary", "tanh")) and (one, factor) == (1.0, 0.5):
+            return ("gelu_tanh", ()) if self._cubic(tanh.inputs[0], x) else None
         if (tanh := self.maker(gate, "unary", "tanh")) and isclose(factor, 1):
             softplus = self.maker(tanh.inputs[0], "unary", "softplus")
             return ("mish", ()) if softplus and softplus.inputs[0] == x else None
         return None
+
+    def _cubic(self, value: str, x: str) -> bool:
+        """Whether a value is sqrt(2 / pi) * (x + 0.044715 * x^3), the argument of Gelu's approximation."""
+        scale, total = self.scaled(value)
+        add = self.maker(total, "binary", "add")
+        for place in (0, 1):
+            cube = self.maker(add.inputs[place], "binary", "mul") if add else None
+            if add is not None and cube is not None and add.inputs[1 - place] == x:
+                factor, values = self.product(cube)
+                power = self.maker(values[0], "binary", "pow") if len(values) == 1 else None
+                cubed = values == [x] * 3 or (
+                    power is not None and power.inputs[0] == x and self.number(power.inputs[1]) == 3
+                )
+                return cubed and isclose(factor, 0.044715, rel_tol=1e-5) and isclose(scale, sqrt(2 / pi), rel_tol=1e-5)
+        return False
 
     def normalisation(self, operator: Operator) -> None:
         """(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon); a constant scale and shift that follow come later."""

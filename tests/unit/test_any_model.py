@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,30 @@ def test_an_exported_network_is_right(name: str, planner: str, folder: Path, hos
         assert bool(session.fallbacks) == (name == "speech")
     assert max_relative_error(outputs, run_onnxruntime(path, inputs)) < BOUND
     assert max_relative_error(outputs, others) > 10 * BOUND
+
+
+@pytest.fixture(scope="module")
+def magika() -> Path:
+    """The network that tells file types from bytes, by Google, in the PyPI package magika (Apache-2.0)."""
+    spec = importlib.util.find_spec("magika")
+    assert spec is not None and spec.submodule_search_locations
+    (path,) = Path(spec.submodule_search_locations[0]).rglob("model.onnx")
+    return path
+
+
+@pytest.mark.parametrize("planner", ["gpu", "hybrid", "codl"])
+def test_magika_tells_python_from_markdown(planner: str, magika: Path, host: Hardware) -> None:
+    """Integers in, a one-hot code through ONNX Runtime, layer normalisation and Gelu spelt out, a convolution."""
+    answers = set()
+    with package.load(magika, planner=planner, shapes={"bytes": (1, 2048)}) as session:
+        assert [t.dtype for t in session.inputs] == ["int32"]
+        for content in (Path(__file__).read_bytes(), b"# A title\n\nSome *text* and a [link](http://a.b/).\n\n" * 40):
+            tokens = np.frombuffer(content[:1024] + content[-1024:], np.uint8).astype(np.int32).reshape(1, 2048)
+            (scores,) = session.run({"bytes": tokens})
+            expected = run_onnxruntime(magika, {"bytes": tokens})
+            assert max_relative_error({"target_label": scores}, expected) < BOUND
+            answers.add(int(scores.argmax()))
+    assert len(answers) == 2
 
 
 FAMILIES = {
