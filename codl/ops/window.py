@@ -62,15 +62,19 @@ class Window:
         stride, pad = self.stride[direction], self.pads[direction]
         first = lo * stride - pad
         last = (hi - 1) * stride - pad + (self.kernel[direction] - 1) * self.dilation[direction]
-        if self.padded_input and (_many(out) or hi > lo):
-            count = np.minimum(last + 1 - first, extent)
-            start = np.clip(first, 0, extent - count)
-            return (start, start + count) if _many(out) else (int(start), int(start + count))
         if _many(out):
-            start = np.clip(first, 0, extent)
+            if self.padded_input:
+                count = np.minimum(last + 1 - first, extent)
+                start = np.maximum(np.minimum(first, extent - count), 0)
+                return start, start + count
+            start = np.maximum(np.minimum(first, extent), 0)
             return start, np.maximum(start, np.minimum(last + 1, extent))
         if hi <= lo:
             return (0, 0)
+        if self.padded_input:
+            count = min(last + 1 - first, extent)
+            start = max(min(first, extent - count), 0)
+            return start, start + count
         return _clamp(first, last + 1, extent)
 
     def scattered_from(self, direction: int, out: Range, extent: int) -> Range:
