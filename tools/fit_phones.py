@@ -471,7 +471,7 @@ def report(phones: Phones, observations: Sequence[Observation], posterior: Poste
 
 
 def _kernels_with(
-    section: str, unit: str, processor: str, without: Callable[[dict[str, Any]], None]
+    section: str, unit: str, processor: str, without: Callable[[dict[str, Any]], object]
 ) -> Callable[[Any], None]:
     def change(text: Any) -> None:
         for item in text["kernels"][processor]:
@@ -488,6 +488,16 @@ def _drop(section: str, *units: str) -> Callable[[dict[str, Any]], None]:
     return without
 
 
+def _packed_once(item: dict[str, Any]) -> None:
+    if item["form"] != "stream":
+        _drop("memory", "weights")(item)
+
+
+def _even(item: dict[str, Any]) -> None:
+    for fields in (item, item.get("buffer", {})):
+        fields.update(blocks={"out_channels": 4}, parallel=[], groups="")
+
+
 TERMS: Mapping[str, Callable[[Any], None]] = {
     "everything": lambda text: None,
     "CPU: no threads (work shared evenly)": _kernels_with(
@@ -496,10 +506,11 @@ TERMS: Mapping[str, Callable[[Any], None]] = {
     "CPU: Winograd's transforms and weights free": _kernels_with(
         "memory", "transform", "cpu", _drop("memory", "transform", "weights")
     ),
-    "CPU: Winograd's weights free": _kernels_with("memory", "transform", "cpu", _drop("memory", "weights")),
+    "CPU: weights packed once, for ever": _kernels_with("memory", "weights", "cpu", _packed_once),
     "CPU: no packing of 1x1": _kernels_with("memory", "pack", "cpu", _drop("memory", "pack")),
-    "GPU: no blocks of width, no waves": _kernels_with(
-        "compute", "multiply", "gpu", lambda item: item.update(blocks={"out_channels": 4}, parallel=[])
+    "GPU: no blocks of width, no waves": _kernels_with("compute", "multiply", "gpu", _even),
+    "GPU: single waves, no work-groups": _kernels_with(
+        "compute", "multiply", "gpu", lambda item: item.pop("groups", "")
     ),
     "GPU: weights of convolutions free": _kernels_with(
         "compute", "multiply", "gpu", lambda item: item.pop("memory", None)
