@@ -85,3 +85,9 @@ class BoundExceeded(CodlError):
     """A stated bound (`--check`, `--fail-above`) was exceeded."""
 
     exit_code = 1
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that says something, for a one-line message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

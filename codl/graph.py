@@ -18,6 +18,7 @@ import numpy as np
 
 from codl.errors import ModelError
 from codl.io import digest
+from codl.limits import beyond, limit
 
 Attribute = int | float | str | bytes | tuple[int, ...] | tuple[float, ...]
 """What a node's attribute may be."""
@@ -83,7 +84,8 @@ class Graph:
         inputs, outputs: names, in the order in which a caller gives and receives them.
 
     Raises:
-        ModelError: a node reads a value that nothing before it makes, or two nodes make one value.
+        ModelError: a node reads a value that nothing before it makes, two nodes make one value, or a tensor is beyond
+            the limit.
     """
 
     name: str
@@ -98,6 +100,11 @@ class Graph:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
         object.__setattr__(self, "constants", MappingProxyType(dict(self.constants)))
+        for tensor in self.tensors.values():
+            if tensor.size > limit("TENSOR_ELEMENTS"):
+                raise ModelError(
+                    f"{self.name}: tensor {tensor.name!r} has {tensor.size} elements; {beyond('TENSOR_ELEMENTS')}"
+                )
         known = set(self.inputs) | set(self.constants)
         names: set[str] = set()
         for node in self.nodes:

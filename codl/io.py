@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -16,35 +19,56 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.composer import Composer, ComposerError, MaxDepthExceededError
+from ruamel.yaml.error import MarkedYAMLError
 
-from codl.errors import FileError, SchemaError
+from codl.errors import CodlError, FileError, SchemaError, first_line
+from codl.limits import beyond, limit
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MAX_TEXT_BYTES = 64 * 1024 * 1024
-"""Larger YAML, JSON or CSV files are refused: nobody writes them by hand."""
 
+def read_bytes(path: Path | str, most: str) -> bytes:
+    """The contents of a file.
 
-def read_text(path: Path | str) -> str:
-    """The text of a file.
+    Args:
+        most: name of the limit (`codl.limits`) of its size.
 
     Raises:
-        FileError: it is missing, a folder, not UTF-8, or larger than `MAX_TEXT_BYTES`.
+        FileError: it is missing, a folder, a device, or larger than the limit.
     """
     path = Path(path)
+    allowed = int(limit(most) * 1e6)
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise FileError(path, f"is larger than {MAX_TEXT_BYTES // 2**20} MiB, the limit for text files")
-        return path.read_text(encoding="utf-8")
+        mode = path.stat().st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+            raise FileError(path, "is a device, not a file")
+        with path.open("rb") as file:
+            data = file.read(allowed + 1)
+        if len(data) > allowed:
+            raise FileError(path, f"is too large; {beyond(most)}")
+        return data
     except FileNotFoundError:
         raise FileError(path, "no such file") from None
     except IsADirectoryError:
         raise FileError(path, "is a folder, not a file") from None
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise FileError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_text(path: Path | str, most: str = "TEXT_MB") -> str:
+    """The text of a file (see `read_bytes` for its errors, and FileError if it is not UTF-8)."""
+    try:
+        return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError:
         raise FileError(path, "is not text (UTF-8)") from None
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror}") from None
+
+
+class _NoAliases(Composer):
+    """Aliases are refused: a few lines of them stand for gigabytes, or for themselves."""
+
+    def return_alias(self, node: Any) -> Any:
+        raise ComposerError(None, None, "aliases (*name) are not accepted; write the value again", node.start_mark)
 
 
 def packaged(kind: str) -> dict[str, Path]:
@@ -57,23 +81,78 @@ def packaged(kind: str) -> dict[str, Path]:
 
 
 def read_yaml(path: Path | str) -> Any:
-    """A YAML 1.2 file as plain Python values (YAML is a superset of JSON)."""
+    """A YAML 1.2 file as plain Python values (YAML is a superset of JSON), without anchors and aliases."""
+    text = read_text(path, "YAML_MB")
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _NoAliases
+    yaml.max_depth = int(limit("NESTING")) + 1  # a scalar inside counts too; the scanner is quadratic in the depth
     try:
-        return YAML(typ="safe", pure=True).load(read_text(path))
+        return shallow(yaml.load(text), path)
+    except (RecursionError, MaxDepthExceededError):
+        raise FileError(path, f"is nested too deeply; {beyond('NESTING')}") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise FileError(path, f"is not YAML: {where}{error.problem or error}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise FileError(path, f"is not YAML: {error}") from None
+    except CodlError:
+        raise
+    except Exception as error:  # YAMLError, and whatever its constructors of dates, numbers and binaries raise
+        raise FileError(path, f"is not YAML: {first_line(error)}") from None
 
 
 def read_json(path: Path | str) -> Any:
     """A JSON file as plain Python values."""
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return shallow(json.loads(text, parse_constant=_no_number), path)
+    except RecursionError:
+        raise FileError(path, f"is nested too deeply; {beyond('NESTING')}") from None
+    except ValueError as error:
         raise FileError(path, f"is not JSON: {error}") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def shallow(data: Any, path: Path | str) -> Any:
+    """The data itself, or FileError where it is nested more deeply than is sane."""
+    layer, depth = [data], 0
+    while layer:
+        depth += 1
+        if depth > limit("NESTING"):
+            raise FileError(path, f"is nested too deeply; {beyond('NESTING')}")
+        layer = [
+            item
+            for value in layer
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, (dict, list))
+        ]
+    return data
+
+
+def read_table(path: Path | str, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with a header as (line, cells by column); missing cells are empty.
+
+    Args:
+        columns: that it must have.
+
+    Raises:
+        FileError: see `read_text`; or it is not CSV.
+        SchemaError: a column is missing.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path)), restkey="", restval="")
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        missing = [name for name in columns if name not in header]
+        if missing:
+            known = ", ".join(columns)
+            raise SchemaError(path, [("columns", f"{', '.join(missing)} missing; a table needs {known}")])
+        reader.fieldnames = header
+        return [(reader.line_num, {key: str(cell) for key, cell in row.items() if key}) for row in reader]
+    except csv.Error as error:
+        raise FileError(path, f"line {reader.line_num}: is not CSV: {error}") from None
 
 
 def validate(model: type[Model], data: Any, source: Path | str, file: bool = False) -> Model:

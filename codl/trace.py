@@ -217,7 +217,7 @@ def _inside(span: Span) -> float:
 
 
 class _SpanFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     task_id: str
     lane: str
     kind: str
@@ -230,7 +230,7 @@ class _SpanFile(BaseModel):
 
 
 class _TraceFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     format: Literal["codl.trace/1"] = Field(alias="schema")
     world: World
     digests: dict[str, str]

@@ -7,7 +7,8 @@ writes a readable text back.
 
 from __future__ import annotations
 
-from functools import cache
+import re
+from functools import cache, lru_cache
 from typing import Annotated, Any
 
 import pint
@@ -46,7 +47,13 @@ def _registry() -> pint.UnitRegistry[float]:
     return pint.UnitRegistry(_DEFINITIONS.splitlines())
 
 
-@cache
+_NUMBER = r"[-+]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})([eE][-+]?\d{1,3})?"
+_UNIT = r"[A-Za-zµμ]{1,20}(\s*[/*]\s*[A-Za-zµμ]{1,20}){0,3}"
+_QUANTITY = re.compile(rf"\s*{_NUMBER}\s*({_UNIT})?\s*")
+"""A number and a unit such as GB/s."""
+
+
+@lru_cache(maxsize=4096)
 def parse(text: str, unit: str) -> float:
     """The number of `unit`s in a text such as "12 us".
 
@@ -55,6 +62,8 @@ def parse(text: str, unit: str) -> float:
     """
     registry = _registry()
     try:
+        if not _QUANTITY.fullmatch(text):  # pint would work out "9 ** 9 ** 9 s"
+            raise ValueError
         quantity: pint.Quantity[float] = registry.Quantity(text)
     except Exception:  # pint raises errors of its tokenizer, of its parser and of Python's arithmetic
         raise ValueError(f"{text!r} is not a quantity; write a number and a unit, such as {_example(unit)!r}") from None

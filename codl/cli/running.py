@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +13,10 @@ import typer
 from codl.cli import options, serving
 from codl.cli.console import note, percent, print_json, table
 from codl.cli.host import load_hardware, scenario_workspace
-from codl.errors import FileError, InputError
+from codl.errors import CodlError, FileError, InputError, first_line
 from codl.hardware import Hardware
 from codl.io import atomic_path
+from codl.limits import beyond, limit
 from codl.plan.model import Plan
 from codl.report import Entry, write_report
 from codl.runs import (
@@ -292,9 +294,15 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         FileError: missing, or not an .npz file of plain arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > limit("ARRAYS_MB") * 1e6:
+            raise FileError(path, f"unpacks to {unpacked / 1e6:.0f} MB; {beyond('ARRAYS_MB')}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name]) for name in arrays.files}
     except FileNotFoundError:
         raise FileError(path, "no such file") from None
+    except CodlError:
+        raise
     except Exception as error:  # numpy and zipfile raise a dozen kinds for a broken archive
-        raise FileError(path, f"is not an .npz file of plain arrays: {error}") from None
+        raise FileError(path, f"is not an .npz file of plain arrays: {first_line(error)}") from None

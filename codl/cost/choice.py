@@ -16,7 +16,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">": operator.gt,
     "<": operator.lt,
-    "%": lambda value, bound: bool(value % bound == 0),
+    "%": lambda value, bound: bool(bound and value % bound == 0),
 }
 
 

@@ -15,9 +15,10 @@ from codl.cost.choice import matcher
 from codl.cost.features import FORMS
 from codl.cost.fit import amounts, fit_units
 from codl.cost.model import predictor
-from codl.errors import InputError, SchemaError, UncalibratedError
+from codl.errors import FileError, InputError, SchemaError, UncalibratedError
 from codl.hardware import Calibration, Hardware, Kernel
-from codl.io import read_text, validate, write_text
+from codl.io import read_table, validate, write_text
+from codl.limits import beyond, limit
 from codl.ops.spec import Work
 
 FLOAT = 4
@@ -38,17 +39,14 @@ def read_rows(path: Path | str) -> list[tuple[int, dict[str, str]]]:
         FileError: missing or not text.
         SchemaError: a column that is needed is missing, or there is no row.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    columns = [_canonical(name) for name in reader.fieldnames or ()]
-    missing = [name for name in _REQUIRED if name not in columns]
-    if missing:
-        raise SchemaError(path, [("columns", f"{', '.join(missing)} missing; a table needs {', '.join(_REQUIRED)}")])
-    rows = [
-        (number, {_canonical(key): value for key, value in row.items() if key})
-        for number, row in enumerate(reader, start=2)
-    ]
+    rows = [(line, {_canonical(key): cell for key, cell in row.items()}) for line, row in read_table(path)]
     if not rows:
         raise SchemaError(path, [("", "no operators")])
+    if len(rows) > limit("OPERATORS"):
+        raise FileError(path, f"has {len(rows)} rows; {beyond('OPERATORS')}")
+    missing = [name for name in _REQUIRED if name not in rows[0][1]]
+    if missing:
+        raise SchemaError(path, [("columns", f"{', '.join(missing)} missing; a table needs {', '.join(_REQUIRED)}")])
     return rows
 
 
@@ -74,9 +72,9 @@ def work_of(row: Mapping[str, str], path: Path | str, line: int) -> Work:
             return default
         try:
             value = int(float(text))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise SchemaError(path, [(f"line {line}, {name}", f"{text!r} is not a number")]) from None
-        if value < (0 if name == "pad" else 1):
+        if not (0 if name == "pad" else 1) <= value < 10**9:
             raise SchemaError(path, [(f"line {line}, {name}", f"{value} is out of range")])
         return value
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -32,7 +32,7 @@ Condition = int | str | tuple[int | str, ...]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class Cluster(_Strict):
@@ -153,10 +153,10 @@ class Kernel(_Strict):
     when: dict[str, Condition] = {}
     """Conditions on the fields of `Work`; all must hold."""
     form: str
-    blocks: dict[str, int] = {}
+    blocks: dict[str, Annotated[int, Field(gt=0)]] = {}
     """Outputs that one work-item or inner loop computes: `out_channels`, `out_h`, `out_w`, `in_channels`. The formulas
     of tiled kernels: `pixels` x `out_channels` in a register tile, `item_pixels` x `item_channels` in a work-item."""
-    parallel: tuple[str, ...] = ("out_channels", "out_h", "out_w")
+    parallel: tuple[Literal["out_channels", "out_h", "out_w"], ...] = ("out_channels", "out_h", "out_w")
     """Axes whose blocks are dealt out to threads or work-items."""
     tile: int = Field(default=0, ge=0)
     """Output tile of a Winograd kernel."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from codl.errors import SchemaError
 from codl.graph import Attribute, Graph, Node, Tensor
 from codl.io import read_text
+from codl.limits import beyond, limit
 
 KINDS = ("conv", "pool", "fc")
 _NUMBERS = (
@@ -75,6 +76,8 @@ def parse_rows(text: str, source: Path | str) -> tuple[Row, ...]:
     numbered = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
     if not numbered:
         raise SchemaError(source, [("", f"is empty; a list begins with the line {','.join(COLUMNS)}")])
+    if len(numbered) - 1 > limit("OPERATORS"):
+        raise SchemaError(source, [("", f"has {len(numbered) - 1} rows; {beyond('OPERATORS')}")])
     header = [column.strip() for column in numbered[0][1].split(",")]
     problems: Problems = [(f"column {column}", "is missing") for column in COLUMNS if column not in header]
     allowed = (*COLUMNS, *OPTIONAL_COLUMNS)
@@ -88,7 +91,11 @@ def parse_rows(text: str, source: Path | str) -> tuple[Row, ...]:
         raise SchemaError(source, problems)
     rows: list[Row] = []
     for line, content in numbered[1:]:
-        cells = next(csv.reader(io.StringIO(content)))
+        try:
+            cells = next(csv.reader(io.StringIO(content)))
+        except csv.Error as error:
+            problems.append((f"line {line}", f"is not CSV: {error}"))
+            continue
         if len(cells) != len(header):
             problems.append((f"line {line}", f"has {len(cells)} fields, the header has {len(header)}"))
             continue
@@ -108,8 +115,9 @@ def _row(cells: Mapping[str, str], index: int) -> tuple[Row, Problems]:
     numbers = {}
     for column in (*_NUMBERS, "groups"):
         text = cells.get(column) or ("1" if column == "groups" else "")
-        numbers[column] = int(text) if text.isdecimal() and len(text) < 10 else 0
-        if numbers[column] < 1:
+        valid = text.isdecimal() and len(text) < 10 and int(text) > 0
+        numbers[column] = int(text) if valid else 1
+        if not valid:
             problems.append((column, f"must be a whole number from 1 to 999999999 (given: {text!r})"))
     if cells["op"] != str(index):
         problems.append(("op", f"must count the rows from 0, so {index} here (given: {cells['op']!r})"))
@@ -138,7 +146,7 @@ def _check_reads(row: Row, before: list[Row]) -> Problems:
     if row.reads in ("", "-"):
         return []
     number = row.reads.removeprefix("=")
-    if not number.isdecimal() or int(number) >= row.op:
+    if not number.isdecimal() or len(number) > 9 or int(number) >= row.op:
         return [("reads", f"must be empty, -, an earlier op, or = and an earlier op (given: {row.reads!r})")]
     other = before[int(number)]
     if row.reads.startswith("="):

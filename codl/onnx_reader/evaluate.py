@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -10,9 +12,10 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from codl.errors import ModelError
+from codl.errors import ModelError, first_line
+from codl.limits import beyond, limit
 from codl.onnx_reader.network import Network, OnnxNode, array_type
-from codl.onnx_reader.source import first_line
+from codl.onnx_reader.source import subgraphs
 
 _SMALL = 4096
 """Constants of up to this many elements take part in shape inference by value (shapes, axes, pads)."""
@@ -82,15 +85,41 @@ def compute(network: Network, node: OnnxNode, feeds: Mapping[str, np.ndarray]) -
     outputs = [name for name in node.outputs if name]
     model = node_model(network, node.protos, inputs, outputs, {})
     results: list[object] | None = None
+    stopped = threading.Event()
     try:
-        results = session(model.SerializeToString()).run(outputs, dict(feeds))
+        with _time_limit(node, stopped) as options:
+            results = session(model.SerializeToString()).run(outputs, dict(feeds), options)
     except Exception:  # no kernel for this type, or wrong data: the reference is asked instead
+        if stopped.is_set():
+            took = f"{node} takes too long to become a constant; {beyond('FOLDING_S')}"
+            raise ModelError(f"{network.source.where}: {took}") from None
         try:
             results = list(ReferenceEvaluator(model).run(outputs, dict(feeds)))
         except Exception:  # it raises whatever numpy raises; the node then stays a node
             return None
     arrays = [np.asarray(r) for r in results if isinstance(r, np.ndarray | np.generic)]
     return arrays if len(arrays) == len(outputs) else None
+
+
+@contextmanager
+def _time_limit(node: OnnxNode, stopped: threading.Event) -> Iterator[onnxruntime.RunOptions | None]:
+    """Options that end a run which takes too long, and then set `stopped`. Only nodes with loops can."""
+    if not any(list(subgraphs(proto)) for proto in node.protos):
+        yield None
+        return
+    options = onnxruntime.RunOptions()
+
+    def stop() -> None:
+        stopped.set()
+        options.terminate = True
+
+    timer = threading.Timer(limit("FOLDING_S"), stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
 
 
 def session(model: bytes) -> onnxruntime.InferenceSession:

@@ -13,13 +13,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from codl.errors import ModelError
+from codl.errors import ModelError, first_line
+from codl.limits import beyond, limit
 from codl.onnx_reader.evaluate import compute, infer, learn
 from codl.onnx_reader.network import Names, Network, OnnxNode, rename, static_tensor
-from codl.onnx_reader.source import Source, captures, first_line, plain_domain, subgraphs
-
-MAX_CONSTANT_ELEMENTS = 2**29
-"""A constant that would take more than 2 GiB is refused: no sensible model computes one."""
+from codl.onnx_reader.source import Source, captures, check_size, plain_domain, subgraphs
 
 _RANDOM = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
@@ -52,6 +50,8 @@ class _Walk:
         self.network = network
         self.queue: deque[tuple[str, onnx.NodeProto]] = deque()
         self.alias: dict[str, str] = {}
+        self.folded = 0
+        """Elements of the constants made so far."""
         outputs = network.source.proto.graph.output
         self.declared = {value.name: value.type for value in outputs if static_tensor("", value.type)}
 
@@ -134,6 +134,9 @@ class _Walk:
         if condition is None or condition.size != 1:
             return False
         branch: onnx.GraphProto = node.attribute("then_branch" if condition.item() else "else_branch")
+        if len(branch.output) != len(node.outputs):
+            problem = f"has {len(node.outputs)} outputs, its branch {len(branch.output)}"
+            raise ModelError(f"{self.network.source.where}: {node} {problem}")
         own = [tensor.name for tensor in branch.initializer] + [v for inner in branch.node for v in inner.output if v]
         names = {value: self.network.fresh_value(f"{node.name}/{value}") for value in own}
         for tensor in branch.initializer:
@@ -154,6 +157,10 @@ class _Walk:
 
     def _infer(self, node: OnnxNode) -> None:
         network = self.network
+        for value in node.inputs:
+            known = network.tensor(value) if value else None
+            if known is not None:
+                check_size(value, known.shape, network.source.where)
         try:
             types = infer(network, node)
         except ModelError:  # ONNX Runtime is more lenient in places (a Range of one-element vectors)
@@ -165,13 +172,17 @@ class _Walk:
             types |= {name: learned for name, learned in learn(network, node).items() if name in unknown}
         network.types.update(types)
         self._trust_declared([name for name in unknown if name in network.outputs])
+        foldable = all(value in network.constants for value in node.inputs if value)
         for name in node.outputs:
             tensor = network.tensor(name) if name else None
-            foldable = all(value in network.constants for value in node.inputs if value)
-            if tensor is not None and foldable and tensor.size > MAX_CONSTANT_ELEMENTS:
+            if tensor is None:
+                continue
+            check_size(name, tensor.shape, network.source.where)
+            self.folded += tensor.size if foldable else 0
+            if self.folded > limit("CONSTANT_ELEMENTS"):
                 raise ModelError(
                     f"{network.source.where}: {node} makes a constant of {tensor.size} elements; "
-                    f"at most {MAX_CONSTANT_ELEMENTS} are accepted"
+                    f"{beyond('CONSTANT_ELEMENTS')} for all together"
                 )
 
     def _trust_declared(self, names: list[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import onnx
 
 from codl.errors import ModelError
-from codl.onnx_reader.source import Source
+from codl.onnx_reader.source import Source, check_size
 
 
 def concrete_inputs(source: Source, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, onnx.TypeProto]:
@@ -52,6 +52,7 @@ def _concrete(where: str, value: onnx.ValueInfoProto, given: tuple[int, ...] | N
             if isinstance(fixed, int) and fixed != size:
                 raise ModelError(f"{wrong} contradicts the model's {text} (axis {axis} is {fixed})")
         _same_symbol_same_size(wrong, known or [], sizes)
+    check_size(value.name, sizes, where)
     return onnx.helper.make_tensor_type_proto(tensor.elem_type, sizes)
 
 

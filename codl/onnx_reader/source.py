@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import onnx.inliner
 import onnx.version_converter
 from onnx import numpy_helper
 
-from codl.errors import CodlError, FileError, ModelError
+from codl.errors import CodlError, FileError, ModelError, first_line
+from codl.io import read_bytes
+from codl.limits import beyond, limit
 
 MIN_OPSET = 7
 """Older models are converted to this opset first: before it, broadcasting was an attribute of the operators."""
@@ -51,6 +54,7 @@ def open_model(model: str | Path | onnx.ModelProto, name: str | None = None, *, 
     if not proto.opset_import:
         raise ModelError(f"{where}: the model names no operator set (opset_import)")
     tensors = list(proto.graph.initializer)
+    _check_limits(proto, where)
     skeleton = _skeleton(proto)
     _check(skeleton, where)
     skeleton = _modernise(_inline(skeleton, where), proto, where)
@@ -58,20 +62,14 @@ def open_model(model: str | Path | onnx.ModelProto, name: str | None = None, *, 
         raise ModelError(f"{where}: a model in memory cannot refer to external data; pass its path")
     for inner in _tensors_of(skeleton.graph):
         _attach(inner, folder, where)
+    _refuse_sparse_external(skeleton.graph, proto.graph.sparse_initializer, where)
     constants = {t.name: _array(t, folder, where, contents) for t in tensors}
     constants |= {t.values.name: _dense(t, where) for t in proto.graph.sparse_initializer}
     return Source(where, name or proto.graph.name or "model", skeleton, constants, contents)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise FileError(path, "no such file") from None
-    except IsADirectoryError:
-        raise FileError(path, "is a folder, not an ONNX file") from None
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror}") from None
+    data = read_bytes(path, "MODEL_MB")
     if not data:
         raise FileError(path, "is empty, not an ONNX model")
     proto = onnx.ModelProto()
@@ -80,6 +78,30 @@ def _parse(path: Path) -> onnx.ModelProto:
     except Exception:  # protobuf's DecodeError, whose module differs between its implementations
         raise FileError(path, "is not an ONNX model (protobuf cannot parse it)") from None
     return proto
+
+
+def _check_limits(proto: onnx.ModelProto, where: str) -> None:
+    """Refuse more nodes or larger tensors than the limits allow, before anything is worked out or allocated."""
+    nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    count = 0
+    while nodes:
+        node = nodes.pop()
+        count += 1
+        nodes += [inner for graph in subgraphs(node) for inner in graph.node]
+    if count > limit("OPERATORS"):
+        raise ModelError(f"{where}: has {count} nodes; {beyond('OPERATORS')}")
+    stored = [(tensor.name, tensor.dims) for tensor in (*proto.graph.initializer, *_tensors_of(proto.graph))]
+    stored += [(tensor.values.name, tensor.dims) for tensor in proto.graph.sparse_initializer]
+    for name, dims in stored:
+        check_size(name, tuple(dims), where)
+
+
+def check_size(name: str, shape: tuple[int, ...], where: str) -> None:
+    """Raise `ModelError` for a tensor beyond the limit, or of a negative size."""
+    if shape and min(shape) < 0:
+        raise ModelError(f"{where}: tensor {name!r} has the negative size {min(shape)}")
+    if prod(shape) > limit("TENSOR_ELEMENTS"):
+        raise ModelError(f"{where}: tensor {name!r} has {prod(shape)} elements; {beyond('TENSOR_ELEMENTS')}")
 
 
 def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -198,6 +220,21 @@ def _attach(tensor: onnx.TensorProto, folder: Path | None, where: str) -> None:
         tensor.raw_data = data
 
 
+def _refuse_sparse_external(graph: onnx.GraphProto, sparse: Sequence[onnx.SparseTensorProto], where: str) -> None:
+    """ONNX would look for the external data of a sparse tensor in the current folder."""
+    found = list(sparse)
+    graphs = [graph]
+    while graphs:
+        for node in graphs.pop().node:
+            for attribute in node.attribute:
+                found += [attribute.sparse_tensor, *attribute.sparse_tensors]
+            graphs += subgraphs(node)
+            found += [tensor for inner in subgraphs(node) for tensor in inner.sparse_initializer]
+    for tensor in found:
+        if onnx.TensorProto.EXTERNAL in (tensor.values.data_location, tensor.indices.data_location):
+            raise ModelError(f"{where}: sparse tensor {tensor.values.name!r} has external data, which is not supported")
+
+
 def _external(tensor: onnx.TensorProto, folder: Path | None, where: str) -> bytes:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
@@ -208,7 +245,11 @@ def _external(tensor: onnx.TensorProto, folder: Path | None, where: str) -> byte
         raise FileError(where, f"tensor {tensor.name!r} keeps its data in {location!r}, outside the model's folder")
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
+        if path.exists() and not path.is_file():
+            raise FileError(where, f"tensor {tensor.name!r}: {location} is not a file")
         size = path.stat().st_size
+        if (length if length >= 0 else size - offset) > limit("MODEL_MB") * 1e6:
+            raise FileError(where, f"tensor {tensor.name!r}: {location} is too large; {beyond('MODEL_MB')}")
         if offset < 0 or offset + max(length, 0) > size:
             raise FileError(where, f"tensor {tensor.name!r}: {location} ends before its data (has {size} bytes)")
         with path.open("rb") as file:
@@ -241,6 +282,7 @@ def _array(tensor: onnx.TensorProto, folder: Path | None, where: str, contents: 
 def _dense(tensor: onnx.SparseTensorProto, where: str) -> np.ndarray:
     """A sparse initialiser as an ordinary array."""
     try:
+        check_size(tensor.values.name, tuple(tensor.dims), where)
         values = numpy_helper.to_array(tensor.values)
         indices = numpy_helper.to_array(tensor.indices)
         dense = np.zeros(tuple(tensor.dims), values.dtype)
@@ -273,9 +315,3 @@ def captures(proto: onnx.NodeProto) -> list[str]:
             own.update(node.output)
         found.update(dict.fromkeys(value.name for value in graph.output if value.name not in own))
     return list(found)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error that says something, for a one-line message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -25,7 +25,7 @@ _DIMENSIONS = {"H": Dimension.HEIGHT, "OC": Dimension.OUTPUT_CHANNEL}
 class Decisions(BaseModel):
     """One set of decisions: per operator, in the order of the list; chains as lengths in order."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     partition_dim: list[Literal["H", "OC"]]
     gpu_ratio: list[float] = Field(min_length=1)
     chain_lengths: list[int] | None = None
@@ -34,7 +34,7 @@ class Decisions(BaseModel):
 class PublishedPlan(BaseModel):
     """A file of `codl plan --published`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     model: str
     soc: str
     operators: int

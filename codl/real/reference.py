@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codl.errors import InputError, ModelError
+from codl.errors import InputError, ModelError, first_line
 
 
 def session(model: bytes | str | Path, threads: int, name: str) -> Any:
@@ -28,7 +28,7 @@ def session(model: bytes | str | Path, threads: int, name: str) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exception classes are generated and share no base but Exception
-        raise ModelError(f"{name}: ONNX Runtime refuses it: {_first_line(error)}") from None
+        raise ModelError(f"{name}: ONNX Runtime refuses it: {first_line(error)}") from None
 
 
 def infer(running: Any, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None, name: str) -> list[Any]:
@@ -40,12 +40,8 @@ def infer(running: Any, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     try:
         results: list[Any] = running.run(list(outputs) if outputs is not None else None, dict(inputs))
     except Exception as error:
-        raise ModelError(f"{name}: ONNX Runtime fails: {_first_line(error)}") from None
+        raise ModelError(f"{name}: ONNX Runtime fails: {first_line(error)}") from None
     return results
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
 
 
 def run_onnxruntime(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import numpy as np
 
 from codl.errors import FileError
-from codl.io import read_text
+from codl.io import read_table
 from codl.workload import Stream
 
 COLUMN = "arrival_ms"
@@ -41,16 +38,14 @@ def read_trace(path: str) -> np.ndarray:
     """A recorded trace, in seconds.
 
     Raises:
-        FileError: it has no column `arrival_ms`, no rows, or times that are no numbers, negative or descending.
+        FileError, SchemaError: it has no column `arrival_ms`, no rows, or times that are no numbers, negative or
+            descending.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    if COLUMN not in (reader.fieldnames or ()):
-        raise FileError(path, f"is no arrival trace: it needs a column {COLUMN!r}")
-    times = []
-    for line, row in enumerate(reader, 2):
+    times: list[float] = []
+    for line, row in read_table(path, (COLUMN,)):
         try:
             times.append(float(row[COLUMN]) / 1e3)
-        except (TypeError, ValueError):
+        except ValueError:
             raise FileError(path, f"line {line}: {row[COLUMN]!r} is not a time in ms") from None
         if not 0 <= times[-1] < 1e9 or (len(times) > 1 and times[-1] < times[-2]):
             raise FileError(path, f"line {line}: {row[COLUMN]} ms; arrivals must be positive and in ascending order")

@@ -15,7 +15,7 @@ from codl.sim.interpreter import run
 from codl.sim.lanes import Order
 from codl.sim.machine import Load
 from codl.tasks import Task, TaskGraph, TaskKind
-from codl.trace import Trace
+from codl.trace import Span, Trace
 
 SEPARATOR = "\n"
 """Between the ids in a span's argument `deps`; no id holds it."""
@@ -35,10 +35,7 @@ def replay(trace: Trace, durations: Mapping[str, int]) -> Trace:
             raise InputError(f"durations: the trace has no task {task!r}")
         if duration < 0:
             raise InputError(f"durations: {task!r} takes {duration} ns, which is negative")
-    tasks = tuple(
-        Task(span.task_id, TaskKind(span.kind), span.lane, deps=_deps(str(span.args.get("deps", ""))))
-        for span in trace.spans
-    )
+    tasks = tuple(_task(trace, span) for span in trace.spans)
     order = Order.of(TaskGraph("", "", "", trace.lanes, {}, tasks, {}, {}))
     alone = [durations.get(span.task_id, span.duration_ns) for span in trace.spans]
     load = Load.fixed([task.lane for task in tasks])
@@ -51,5 +48,14 @@ def replay(trace: Trace, durations: Mapping[str, int]) -> Trace:
     return replace(trace, spans=tuple(spans), counters={})
 
 
-def _deps(text: str) -> tuple[str, ...]:
-    return tuple(text.split(SEPARATOR)) if text else ()
+def _task(trace: Trace, span: Span) -> Task:
+    """The task that a span shows, as far as its timeline needs it."""
+    text = str(span.args.get("deps", ""))
+    deps = tuple(text.split(SEPARATOR)) if text else ()
+    kinds = [kind.value for kind in TaskKind]
+    if span.kind not in kinds:
+        raise InputError(f"trace: span {span.task_id!r} is of kind {span.kind!r}; known: {', '.join(kinds)}")
+    for dep in deps:
+        if dep not in trace.by_id:
+            raise InputError(f"trace: span {span.task_id!r} waits for {dep!r}, which is not in the trace")
+    return Task(span.task_id, TaskKind(span.kind), span.lane, deps=deps)
