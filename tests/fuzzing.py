@@ -363,7 +363,8 @@ def _arrivals(rng: random.Random, folder: Path) -> None:
 def _valid_trace() -> Any:
     spans = [
         {"task_id": f"t{k}@gpu", "lane": "gpu", "kind": "kernel", "op": "conv", "chain": "c0", "queued_ns": 10 * k,
-         "start_ns": 10 * k, "end_ns": 10 * k + 10, "args": {"after": "x", "bytes": 1.5, "deps": f"t{k - 1}@gpu" if k else ""}}
+         "start_ns": 10 * k, "end_ns": 10 * k + 10,
+         "args": {"after": "x", "bytes": 1.5, "deps": f"t{k - 1}@gpu" if k else ""}}
         for k in range(3)
     ]  # fmt: skip
     body = {

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from codl.cost.groups import group_waves
+from codl.cost.groups import RULES, group_waves
 from codl.errors import SchemaError
 from codl.hardware import Kernel, Processor
 
@@ -283,13 +283,16 @@ def form(kernel: Kernel) -> Form:
     """The formula of a kernel.
 
     Raises:
-        SchemaError: the kernel names a formula, or has a unit, that does not exist.
+        SchemaError: the kernel names a formula or a rule, or has a unit, that does not exist.
     """
     found = FORMS.get(kernel.form)
     if found is None:
         raise SchemaError(
             f"kernel {kernel.name}", [("form", f"unknown formula {kernel.form!r}; known: {', '.join(FORMS)}")]
         )
+    if kernel.groups and kernel.groups not in RULES:
+        problem = f"unknown rule {kernel.groups!r}; known: {', '.join(RULES)}"
+        raise SchemaError(f"kernel {kernel.name}", [("groups", problem)])
     for section in ("compute", "memory", "fixed"):
         allowed = getattr(found, section)
         for unit in getattr(kernel, section):

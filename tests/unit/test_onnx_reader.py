@@ -107,7 +107,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     empty.touch()
     half.write_bytes(SYMBOLIC.SerializeToString()[:-20])
     for path, error in ((text, FileError), (empty, FileError), (half, (FileError, ModelError)), (tmp_path, FileError)):
-        with pytest.raises(error, match="ONNX") as caught:
+        with pytest.raises(error, match=r"ONNX|is a folder") as caught:
             read(path)
         assert str(path) in str(caught.value)
     with pytest.raises(FileError, match="no such file"):
@@ -338,7 +338,7 @@ def test_shape_arithmetic_folds() -> None:
 def test_a_giant_constant_is_refused() -> None:
     nodes = [node("ConstantOfShape", "s", "c"), node("Add", "x c", "y")]
     model = model_of(nodes, {"x": [1]}, ["y"], {"s": np.array([100000, 100000])})
-    with pytest.raises(ModelError, match="makes a constant of 10000000000 elements"):
+    with pytest.raises(ModelError, match="has 10000000000 elements; the limit is"):
         read(model)
 
 

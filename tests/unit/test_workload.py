@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codl.errors import FileError, InputError, SchemaError
+from codl.errors import InputError, SchemaError
 from codl.io import validate
 from codl.sim.arrivals import arrivals
 from codl.sim.conditions import State, states
@@ -180,12 +180,12 @@ def test_a_recorded_trace_is_followed(tmp_path: Path) -> None:
     stream = Stream.model_validate({"arrivals": {"trace": str(path)}, "start": 0.001})
     assert arrivals(stream, (0,)) == [1_000_000, 2_500_000, 2_500_000, 41_000_000]
     for text, message in (
-        ("time\n1\n", "a column 'arrival_ms'"), ("arrival_ms\n", "has no arrivals"),
+        ("time\n1\n", "arrival_ms missing"), ("arrival_ms\n", "has no arrivals"),
         ("arrival_ms\nsoon\n", "line 2: 'soon' is not a time"),
         ("arrival_ms\n3\n2\n", "line 3: 2 ms; .* ascending order"),
     ):  # fmt: skip
         path.write_text(text)
-        with pytest.raises(FileError, match=message):
+        with pytest.raises(InputError, match=message):
             arrivals(stream, (0,))
 
 
