@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from codl.adaptation import adaptive_executor, plans_under_load
 from codl.calibrate import load_or_calibrate
 from codl.errors import InputError
 from codl.graph import Tensor
@@ -22,12 +23,13 @@ class Session:
     `close`, to free the devices' memory before the session is collected.
     """
 
-    def __init__(self, run: Prepared, devices: Any) -> None:
-        self._run = run
-        self._executor = executor_for(run, devices)
+    def __init__(self, runs: Sequence[Prepared], devices: Any) -> None:
+        self._run = runs[0]
+        self._executor = adaptive_executor(runs, devices) if len(runs) > 1 else executor_for(runs[0], devices)
 
     @property
     def plan(self) -> Plan:
+        """The plan; with `adapt`, the one that it begins with."""
         return self._run.plan
 
     @property
@@ -95,6 +97,7 @@ def load(
     plan: Plan | str | Path | None = None,
     devices: Sequence[str | None] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    adapt: bool = False,
 ) -> Session:
     """Plan and compile a model for this machine.
 
@@ -104,6 +107,8 @@ def load(
         plan: a plan, or the path of one, made for this model and this machine.
         devices: ids of the devices that play the CPU and the GPU (see `codl devices`); None for the default.
         shapes: input sizes by name, where the model leaves them open.
+        adapt: keep plans for a busy CPU and a busy GPU ready too (each with its own copy of the weights), and change
+            between inferences as measured latencies tell. Not with `plan`.
 
     Raises:
         CodlError: see `codl.errors`; this machine is described first if it has no description yet.
@@ -114,9 +119,11 @@ def load(
     require_executable(str(model))
     workspace = Workspace(load_or_calibrate(cpu=cpu, gpu=gpu), shapes=shapes or {})
     if plan is None:
-        run = workspace.prepare(str(model), planner)
+        runs = plans_under_load(workspace, str(model), planner) if adapt else [workspace.prepare(str(model), planner)]
+    elif adapt:
+        raise InputError("adapt: a given plan leaves nothing to choose")
     else:
         chosen = plan if isinstance(plan, Plan) else Plan.read(plan)
         reference = chosen.model.model_copy(update={"name": str(model)})
-        run = workspace.reuse(chosen.model_copy(update={"model": reference}))
-    return Session(run, choose(cpu, gpu))
+        runs = [workspace.reuse(chosen.model_copy(update={"model": reference}))]
+    return Session(runs, choose(cpu, gpu))

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from codl.adaptation import plans_for
 from codl.cost import CostModel
 from codl.errors import InputError
-from codl.hardware import Hardware
-from codl.hardware.overrides import changed, clocked
+from codl.hardware.overrides import clocked
 from codl.io import digest
-from codl.plan.lower import lower
 from codl.runs import IDEAL, Prepared, Row, Workspace, simulated_row
 from codl.scenario import Scenario
-from codl.sim.conditions import State, clocks, states, varying
+from codl.sim.conditions import clocks, states, varying
 from codl.sim.machine import Job
 from codl.sim.program import Program
 from codl.sim.simulator import spans_of
@@ -26,8 +25,6 @@ from codl.sim.workload import Client, Start, WorkloadRecord, run_workload
 from codl.trace import Trace
 from codl.workload import Stream, Workload
 
-MINIMUM_BANDWIDTH = 0.1
-"""Of the memory's, that a plan counts with however much others take."""
 CONFIDENCE = 0.95
 
 
@@ -77,40 +74,10 @@ def _serve(workspace: Workspace, workload: Workload, stream: Stream, model: str 
     if name is None:
         raise InputError("workload: a stream names no model, and none is given")
     chosen = stream.planner or planner
-    nominal = workspace.prepare(name, chosen)
-    runs = [nominal]
-    by_state: dict[State, int] = {}
-    for state in states(workload) if stream.adapt else ():
-        run = nominal if state.nominal else _for_state(workspace, nominal, state, chosen)
-        found = next((k for k, other in enumerate(runs) if other.plan.chains == run.plan.chains), len(runs))
-        by_state[state] = found
-        if found == len(runs):
-            runs.append(run)
+    reached = states(workload) if stream.adapt else ()
+    runs, by_state = plans_for(workspace, name, chosen, reached)
     programs = tuple(_program(run, workload) for run in runs)
     return Served(Client(stream.name or name, stream, programs, by_state), tuple(runs))
-
-
-def _for_state(workspace: Workspace, nominal: Prepared, state: State, planner: str) -> Prepared:
-    """A plan made for a state, as it runs on the real machine: planned on the machine that the state leaves, lowered
-    for the one that there is."""
-    there = replace(workspace, hardware=left_by(workspace.hardware, state))
-    plan = there.prepare(nominal.model, planner).plan
-    plan = plan.model_copy(update={"hardware": nominal.plan.hardware})
-    return replace(nominal, plan=plan, tasks=lower(nominal.graph, plan))
-
-
-def left_by(hardware: Hardware, state: State) -> Hardware:
-    """The machine that clocks and others' load leave to a planner.
-
-    A share of a processor counts as a lower clock: its compute, not its memory work, takes longer.
-    """
-    pace = dict(state.clocks)
-    for name, share in state.shares:
-        pace[name] = pace.get(name, 1.0) * (1 - share)
-    bandwidth = hardware.memory.bandwidth
-    left = max(bandwidth - state.bandwidth, MINIMUM_BANDWIDTH * bandwidth)
-    memory = hardware.memory.model_copy(update={"bandwidth": left})
-    return changed(clocked(hardware, pace), memory=memory)
 
 
 def _program(run: Prepared, workload: Workload) -> Program:

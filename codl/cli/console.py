@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,6 +67,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}"
     return str(value)
+
+
+def planner_of(row: Mapping[str, Any]) -> str:
+    """The planner of a row of results, with the variant where the scenario has some."""
+    return f"{row['planner']}, {row['variant']}" if "variant" in row else str(row["planner"])
 
 
 def percent(value: float | None) -> str | None:

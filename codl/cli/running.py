@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from codl.cli import options, serving
-from codl.cli.console import note, percent, print_json, table
+from codl.cli.console import note, percent, planner_of, print_json, table
 from codl.cli.host import load_hardware, scenario_workspace
 from codl.errors import CodlError, FileError, InputError, first_line
 from codl.hardware import Hardware
@@ -105,7 +105,7 @@ def simulate(
     compared = ("published", "error") if any("published_ms" in row for row in rows) else ()
     columns = ("model", "planner", "ms", *compared, "J", "cpu", "gpu", "split")
     cells = [
-        (_label(r), r["planner"], r["latency_ms"],
+        (r["model"], planner_of(r), r["latency_ms"],
          *((r.get("published_ms"), percent(r.get("error"))) if compared else ()), r.get("energy_j"),
          r.get("cpu_busy"), r.get("gpu_busy"), r.get("split_operators"))
         for r in rows
@@ -127,10 +127,6 @@ def save_report(path: Path, title: str, entries: list[Entry], hardware: Hardware
     """Write a report and say so."""
     write_report(path, title, entries, hardware)
     note(f"wrote {path}; open it in a browser")
-
-
-def _label(row: Row) -> str:
-    return f"{row['model']}, {row['variant']}" if "variant" in row else str(row["model"])
 
 
 Selection = tuple[Workspace, Prepared | None, str, float | None, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from codl.cli.console import note, print_json, progress, share, table
+from codl.cli.console import note, planner_of, print_json, progress, share, table
 from codl.cli.host import scenario_workspace
 from codl.errors import InputError
 from codl.runs import Row
@@ -55,12 +55,12 @@ def simulate(
 
 def _show(scenario: Scenario, rows: list[Row]) -> None:
     times = [
-        (_label(r), r["planner"], r.get("p50_ms"), r.get("p95_ms"), r.get("p99_ms"), r["alone_ms"],
+        (r["stream"], planner_of(r), r.get("p50_ms"), r.get("p95_ms"), r.get("p99_ms"), r["alone_ms"],
          r["throughput_per_s"], share(r["drop_rate"]), share(r.get("deadline_miss_rate")))
         for r in rows
     ]  # fmt: skip
     loads = [
-        (_label(r), r["planner"], r["energy_j"], r["average_power_w"], r.get("cpu_busy"), r.get("gpu_busy"),
+        (r["stream"], planner_of(r), r["energy_j"], r["average_power_w"], r.get("cpu_busy"), r.get("gpu_busy"),
          max(r["hottest_c"].values()) if "hottest_c" in r else None)
         for r in rows
     ]  # fmt: skip
@@ -71,10 +71,6 @@ def _show(scenario: Scenario, rows: list[Row]) -> None:
             level, half = row["confidence"]["level"], row["confidence"]["half_width"]
             bounds = [f"{name} {row[name + '_ms']:.3g} ± {half[name + '_ms']:.2g} ms" for name in ("p50", "p99")]
             note(
-                f"{_label(row)}, {row['planner']}: {', '.join(bounds)} ({level:.0%} confidence, "
+                f"{row['stream']}, {planner_of(row)}: {', '.join(bounds)} ({level:.0%} confidence, "
                 f"{row['repetitions']} repetitions)"
             )
-
-
-def _label(row: Row) -> str:
-    return f"{row['stream']}, {row['variant']}" if "variant" in row else str(row["stream"])

@@ -95,3 +95,17 @@ def test_a_broken_input_archive_is_named(codl: Codl, host: Hardware, retinaface:
     assert outcome.code == 2
     assert "in.npz" in outcome.err
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_an_adaptive_session_computes_the_same(host: Hardware, retinaface: Path) -> None:
+    shapes = {"input": (1, 3, 96, 96)}
+    plain = package.load(retinaface, shapes=shapes)
+    adaptive = package.load(retinaface, shapes=shapes, adapt=True)
+    image = np.random.default_rng(0).standard_normal(shapes["input"]).astype(np.float32)
+    inputs = {plain.input_names[0]: image}
+    expected = plain.run(inputs)
+    for _ in range(8):  # more than the trials of one plan: others have their turn
+        for found, wanted in zip(adaptive.run(inputs), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+    with pytest.raises(InputError, match="leaves nothing to choose"):
+        package.load(retinaface, shapes=shapes, plan=plain.plan, adapt=True)
