@@ -37,6 +37,11 @@ class AdaptiveExecutor:
         self.switcher = switcher or Switcher(len(self.executors))
         self._lock = threading.Lock()
 
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """Names of the operators that run whole through ONNX Runtime, the same in every plan."""
+        return self.executors[0].fallbacks
+
     def run(self, inputs: Mapping[str, np.ndarray], trace: bool = False) -> tuple[dict[str, np.ndarray], Trace | None]:
         """One inference, as `Executor.run`."""
         result = self.infer(inputs, trace)
