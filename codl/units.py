@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
+from math import inf, isfinite
 from typing import Annotated, Any
 
 import pint
@@ -147,7 +148,7 @@ def _quantity(unit: str, minimum: float = 0.0) -> Any:
             number = value
         else:
             raise ValueError(f"{value!r} has no unit; write a text such as {_example(unit)!r}")
-        if not minimum <= number < float("inf"):
+        if not minimum <= number or not isfinite(number):
             raise ValueError(f"{value!r} is out of range; it must be at least {minimum:g} and finite")
         return number
 
@@ -163,6 +164,7 @@ def _quantity(unit: str, minimum: float = 0.0) -> Any:
 
 
 Seconds = _quantity("second")
+SignedSeconds = _quantity("second", minimum=-inf)
 Bytes = _quantity("byte")
 BytesPerSecond = _quantity("byte/second")
 Hertz = _quantity("hertz")

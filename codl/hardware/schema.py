@@ -23,6 +23,7 @@ from codl.units import (
     Seconds,
     SecondsPerByte,
     SecondsPerFlop,
+    SignedSeconds,
     Watts,
 )
 
@@ -227,7 +228,7 @@ class Observed(_Strict):
     spreads: dict[str, Spread] = {}
     """By the dotted path of a constant (`processors.gpu.enqueue`, `sharing.pre_sync`), and `launch.PROCESSOR`: the time
     between kernels of an in-order queue, which unit times of launches include."""
-    clock_offset: dict[str, Seconds] = {}
+    clock_offset: dict[str, SignedSeconds] = {}
     """By processor: add it to a device's time stamp to get the host's."""
     clock_uncertainty: dict[str, Seconds] = {}
     profiling: dict[str, Seconds] = {}

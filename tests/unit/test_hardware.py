@@ -10,6 +10,7 @@ import pytest
 from codl import hardware as hw
 from codl.errors import FileError, InputError, SchemaError
 from codl.hardware import Hardware
+from codl.hardware.schema import Observed
 from codl.io import read_yaml, validate
 
 PHONES = ("sd855", "sd865", "sd888", "kirin990", "pixel4", "s10")
@@ -192,3 +193,11 @@ def test_wrong_settings_are_named(setting: str, message: str) -> None:
 def test_a_bad_document_is_refused() -> None:
     with pytest.raises(SchemaError):
         validate(Hardware, {"name": "x"}, "x.yaml")
+
+
+def test_a_device_s_clock_may_run_ahead_of_the_host_s() -> None:
+    """A GPU that counts from 1970 is decades ahead of a host that counts from its start."""
+    ahead = Observed(clock_offset={"gpu": -1795580370.505348})
+    written = ahead.model_dump(mode="json")
+    assert written["clock_offset"]["gpu"].startswith("-1.79558037")
+    assert Observed.model_validate(written, context={"file": "host.yaml"}) == ahead
