@@ -130,6 +130,8 @@ def _formulas(
     if traits.cpu and algorithm != "depthwise":
         yield "tiled-winograd" if winograd else "tiled", blocks(algorithm, traits), (), winograd
         return
+    if not traits.cpu and algorithm != "depthwise":
+        yield "tiled-gpu-winograd" if winograd else "tiled-gpu", {}, (), winograd
     size = {"out_channels": block_channels(traits)}
     if winograd:
         yield "winograd", size, (), winograd

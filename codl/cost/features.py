@@ -21,6 +21,7 @@ import numpy as np
 from codl.cost.groups import RULES, group_waves
 from codl.errors import SchemaError
 from codl.hardware import Kernel, Processor
+from codl.ops.tile.gpu import GEMV_PIXELS, SHAPES, tilings
 
 FLOAT = 4  # bytes of a float32
 
@@ -247,6 +248,44 @@ def _tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantiti
     }
 
 
+def _tiles_gpu(pixels: Any, columns: Any, groups: Any, depth: Any, processor: Processor) -> Quantities:
+    """Implicit GEMM on a GPU: operations of a compute unit in all rounds of work-groups, by the tile that the kernel
+    library chooses (`codl.ops.tile.gpu`), and bytes of sums that are computed in parts."""
+    pm, pn, parts, k_part = tilings(pixels, columns, groups, depth, processor.compute_units)
+    work_groups = groups * _ceil(pixels, 16 * pm) * _ceil(columns, 16 * pn) * parts
+    a_unit = 2.0 * 256 * pm * pn * k_part * _ceil(work_groups, processor.compute_units)
+    found = {f"tile{m}x{n}": a_unit * ((pm == m) & (pn == n)) for m, n, _ in SHAPES}
+    return found | {
+        "parts": FLOAT * parts * (parts > 1) * groups * pixels * columns,
+        "launch": 1.0 + (parts > 1),
+    }
+
+
+def _tiled_gpu(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    pixels = work.batch * work.out_h * work.out_w
+    found = _tiles_gpu(
+        pixels, work.out_channels / work.groups, work.groups, work.in_channels * work.kernel_h * work.kernel_w,
+        processor,
+    )  # fmt: skip
+    vector = (pixels <= GEMV_PIXELS) & (work.kernel_h * work.kernel_w == 1)  # another kernel, bound by its weights
+    return {name: amount * (1 - vector) if name != "launch" else amount for name, amount in found.items()} | {
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": 1.0 * work.weight_bytes,
+    }
+
+
+def _tiled_gpu_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """Three launches: inputs transformed, one product for each of the points, outputs transformed back."""
+    tiles, points = _tiles(work, kernel)
+    products = _tiles_gpu(tiles, work.out_channels, int(points), work.in_channels, processor)
+    scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)
+    return products | {
+        "launch": 2.0 + products["launch"],
+        "transform": 2.0 * scratch + work.input_bytes + work.output_bytes,
+        "weights": FLOAT * points * work.in_channels * work.out_channels,
+    }
+
+
 def _stream(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     """Work that is bound by reading and writing, with a little arithmetic."""
     return {
@@ -272,6 +311,18 @@ FORMS: Mapping[str, Form] = {
         _tiled_winograd,
         compute=("multiply",),
         memory=("transform", "inverse", "stream", "data", "weights"),
+        fixed=("launch",),
+    ),
+    "tiled-gpu": Form(
+        _tiled_gpu,
+        compute=tuple(f"tile{m}x{n}" for m, n, _ in SHAPES),
+        memory=("parts", "data", "weights"),
+        fixed=("launch",),
+    ),
+    "tiled-gpu-winograd": Form(
+        _tiled_gpu_winograd,
+        compute=tuple(f"tile{m}x{n}" for m, n, _ in SHAPES),
+        memory=("parts", "transform", "weights"),
         fixed=("launch",),
     ),
     "stream": Form(_stream, compute=("operate",), memory=("data", "weights"), fixed=("launch",)),

@@ -30,6 +30,7 @@ from codl.graph import Graph, Node, Tensor
 from codl.hardware import Kernel, Processor
 from codl.io import validate
 from codl.ops.spec import Work
+from codl.ops.tile.gpu import tilings
 from codl.region import Region
 from codl.tasks import Access, Task, TaskKind
 
@@ -174,6 +175,19 @@ def test_tiles_and_work_items_of_a_cpu_kernel() -> None:
     assert (amounts["weights"], amounts["launch"]) == (work.weight_bytes, 1)
     lone = FORMS["tiled"].quantities(conv_work(1, 1, 8, 140, 3), kernel(form="tiled", blocks=TILES), ONE_CORE)
     assert lone["multiply"] == 2 * 144 * 72
+
+
+def test_a_gpu_kernel_counts_the_rounds_of_the_tiles_that_it_really_takes() -> None:
+    gpu = GPU.model_copy(update={"compute_units": 132})
+    for work in (conv_work(52, 52, 128, 256, 3), conv_work(7, 7, 512, 512, 3), conv_work(13, 13, 1024, 1024, 1)):
+        amounts = FORMS["tiled-gpu"].quantities(work, kernel(form="tiled-gpu"), gpu)
+        pixels, depth = work.out_h * work.out_w, work.in_channels * work.kernel_h**2
+        pm, pn, parts, k_part = tilings(pixels, work.out_channels, 1, depth, 132)
+        groups = -(-pixels // (16 * pm)) * -(-work.out_channels // (16 * pn)) * parts
+        tiles = {name: amount for name, amount in amounts.items() if name.startswith("tile") and amount}
+        assert tiles == {f"tile{pm}x{pn}": 2 * 256 * pm * pn * k_part * -(-groups // 132)}
+        assert amounts["launch"] == 1 + (parts > 1)
+    assert FORMS["tiled-gpu"].quantities(conv_work(1, 1, 4096, 1000, 1), kernel(form="tiled-gpu"), gpu)["tile4x4"] == 0
 
 
 def test_the_last_round_of_work_items_counts_whole() -> None:

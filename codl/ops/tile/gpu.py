@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from codl.ops import activation as activations
 from codl.ops.launch import Argument, DeviceTraits, KernelProgram, Launch, Scratch
 from codl.ops.tile.problem import TileProblem, packed
@@ -61,31 +65,39 @@ SHAPES = ((8, 8, 1.0), (8, 4, 0.85), (4, 4, 0.6))
 memory for each multiplication."""
 # a large GPU's (an H100's), in flop and bytes a second, and seconds: they weigh sums in parts against idle units
 _FLOPS_A_UNIT, _BYTES, _LAUNCH = 0.3e12, 2e12, 4e-6
+_NEVER = 1e9  # seconds
 
 
 def tiling(problem: TileProblem, device: DeviceTraits) -> tuple[int, int, int, int]:
-    """(pixels, channels of a work-item's tile; parts of the sums; steps of k in each): the fastest by an estimate.
+    """(pixels, channels of a work-item's tile; parts of the sums; steps of k in each): the fastest by an estimate."""
+    pm, pn, parts, k_part = tilings(problem.pixels, problem.channels, problem.groups, problem.k, device.compute_units)
+    return int(pm), int(pn), int(parts), int(k_part)
+
+
+def tilings(pixels: Any, channels: Any, groups: Any, k: Any, units: int) -> tuple[Any, Any, Any, Any]:
+    """As `tiling`, by plain arithmetic, so that all but `units` may also be arrays (of many problems at once).
 
     A compute unit works at full speed on two work-groups or more. Sums in parts make more work-groups, and cost
     writing and reading the parts and another launch.
     """
-    best, chosen = float("inf"), (4, 4, 1, 0)
-    outputs = problem.groups * problem.pixels * problem.channels
+    best: Any = float("inf")
+    chosen: list[Any] = [4, 4, 1, 0]
+    outputs, k = groups * pixels * channels, k + (k < 1)
     for pm, pn, share in SHAPES:
-        tiles = ceil_div(problem.pixels, 16 * pm) * ceil_div(problem.channels, 16 * pn) * problem.groups
+        tiles = ceil_div(pixels, 16 * pm) * ceil_div(channels, 16 * pn) * groups
         for wanted in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32):
-            k_part = ceil_div(ceil_div(max(1, problem.k), wanted), STEP) * STEP
-            parts = max(1, ceil_div(problem.k, k_part))
-            if wanted > 1 and (parts < wanted or k_part < 8 * STEP):
-                continue
-            waves = ceil_div(tiles * parts, device.compute_units)
-            speed = share * (1.0 if waves > 1 else 0.6) * _FLOPS_A_UNIT
+            k_part = ceil_div(ceil_div(k, wanted), STEP) * STEP
+            parts = ceil_div(k, k_part)
+            waves = ceil_div(tiles * parts, units)
+            speed = share * (0.6 + 0.4 * (waves > 1)) * _FLOPS_A_UNIT
             seconds = waves * 2 * 256 * pm * pn * k_part / speed
-            if parts > 1:
-                seconds += _LAUNCH + parts * outputs * 2 * FLOAT / _BYTES
-            if seconds < best:
-                best, chosen = seconds, (pm, pn, parts, k_part)
-    return chosen
+            seconds = seconds + (parts > 1) * (_LAUNCH + parts * outputs * 2 * FLOAT / _BYTES)
+            if wanted > 1:
+                seconds = seconds + _NEVER * ((parts < wanted) | (k_part < 8 * STEP))
+            better = seconds < best
+            best = np.where(better, seconds, best)
+            chosen = [np.where(better, new, old) for new, old in zip((pm, pn, parts, k_part), chosen, strict=True)]
+    return chosen[0], chosen[1], chosen[2], chosen[3]
 
 
 def _gemv(problem: TileProblem) -> KernelProgram:
