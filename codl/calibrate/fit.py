@@ -42,7 +42,15 @@ def _ungrouped(conditions: tuple[Conditions, ...]) -> tuple[Conditions, ...]:
 _DISTINCTIONS: Mapping[str, tuple[tuple[Conditions, ...], ...]] = {
     "conv": (_ALL, *(_ungrouped(conditions) for conditions in (_ALL, _STRIDES, _TAPS, _DEPTHS)), _STRIDES),
     "depthwise": (_ALL, _STRIDES),
-    "pool": (_ALL, ({"kernel_h": "<= 5"}, {"kernel_h": "> 5"})),
+    "pool": (
+        _ALL,
+        ({"kernel_h": "<= 5"}, {"kernel_h": "> 5"}),
+        (
+            {"kernel_h": "<= 5", "out_channels": "< 200"},
+            {"kernel_h": "<= 5", "out_channels": ">= 200"},
+            {"kernel_h": "> 5"},
+        ),
+    ),
     "fc": (_ALL, ({"batch": 1}, {"batch": ">= 2"})),
     "move": (_ALL, ({"out_h": 1}, {"out_h": ">= 2"})),
 }
@@ -125,6 +133,8 @@ def _formulas(
     """(form, blocks, parallel axes, Winograd tile) to try."""
     if kind not in _PRODUCTS:
         yield "stream", {}, (), 0
+        if traits.cpu:
+            yield "vector", {"out_channels": block_channels(traits)}, (), 0
         return
     winograd = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 0
     if traits.cpu and algorithm != "depthwise":
@@ -136,6 +146,8 @@ def _formulas(
     if winograd:
         yield "winograd", size, (), winograd
         return
+    if traits.cpu and algorithm == "depthwise":
+        yield "vector", size, (), 0
     axes: list[tuple[str, ...]] = [()]
     if processor.slots > 1:
         axes.append(("out_channels", "out_h", "out_w"))

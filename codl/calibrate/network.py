@@ -70,6 +70,8 @@ _TRANSPOSED = ((45, 45, 48, 24, 2, 2), (22, 23, 144, 72, 4, 2), (11, 11, 272, 14
 _POOLS = (
     (150, 140, 24, 2, 2, "max"), (90, 91, 72, 2, 2, "max"), (45, 45, 144, 2, 2, "max"), (22, 23, 272, 2, 2, "max"),
     (90, 91, 40, 3, 2, "max"), (45, 45, 144, 3, 2, "max"), (22, 23, 144, 3, 1, "average"), (45, 45, 96, 5, 1, "max"),
+    (150, 142, 32, 2, 2, "max"), (92, 90, 64, 2, 2, "max"), (54, 50, 240, 2, 2, "max"), (28, 30, 496, 2, 2, "max"),
+    (30, 26, 336, 2, 2, "max"), (76, 74, 112, 3, 2, "max"),
     (11, 11, 704, 0, 1, "average"), (17, 17, 272, 0, 1, "average"), (34, 35, 144, 0, 1, "average"),
 )  # fmt: skip
 # Matrix products: rows, depth, columns.
@@ -79,8 +81,12 @@ _PRODUCTS = (
 )  # fmt: skip
 # Products of two tensors, as in attention: batch, rows, depth, columns.
 _ATTENTION = ((4, 60, 24, 60), (3, 210, 40, 210), (6, 90, 90, 40), (2, 330, 48, 330), (1, 500, 270, 210))
-_MAPS = ((1, 24, 150, 140), (1, 72, 68, 66), (1, 144, 34, 35), (1, 544, 17, 17), (1, 48, 11, 11), (1, 40, 270, 270))
-"""Feature maps for element-wise operators, layout changes and pools of memory: 23 KB to 11 MB."""
+_MAPS = (
+    (1, 24, 150, 140), (1, 72, 68, 66), (1, 144, 34, 35), (1, 544, 17, 17), (1, 48, 11, 11), (1, 40, 270, 270),
+    (1, 240, 54, 58), (1, 496, 29, 31), (1, 80, 262, 258),
+)  # fmt: skip
+"""Feature maps for element-wise operators, layout changes and pools of memory: 23 KB to 22 MB; channels both in whole
+vectors, as most networks have them, and not."""
 
 
 @dataclass

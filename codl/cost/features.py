@@ -296,6 +296,22 @@ def _stream(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     }
 
 
+def _vector(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """As `stream`, for kernels that take vectors of channels pixel by pixel: channels beyond the last whole vector are
+    computed one by one, and every pixel costs something by itself."""
+    width = kernel.blocks.get("out_channels", 1)
+    pixels = 1.0 * work.batch * work.out_h * work.out_w
+    rest = work.out_channels % width
+    return {
+        "operate": work.flops * (work.out_channels - rest) / work.out_channels,
+        "tail": work.flops * rest / work.out_channels + pixels * rest,
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": 1.0 * work.weight_bytes,
+        "pixel": pixels,
+        "launch": 1.0,
+    }
+
+
 FORMS: Mapping[str, Form] = {
     "direct": Form(_direct, compute=("multiply",), memory=("data", "weights"), fixed=("launch",)),
     "gemm": Form(_gemm, compute=("multiply",), memory=("pack", "weights"), fixed=("launch",)),
@@ -325,6 +341,7 @@ FORMS: Mapping[str, Form] = {
         memory=("parts", "transform", "weights"),
         fixed=("launch",),
     ),
+    "vector": Form(_vector, compute=("operate", "tail"), memory=("data", "weights"), fixed=("launch", "pixel")),
     "stream": Form(_stream, compute=("operate",), memory=("data", "weights"), fixed=("launch",)),
 }
 """Every formula by the name that hardware files use."""

@@ -177,6 +177,16 @@ def test_tiles_and_work_items_of_a_cpu_kernel() -> None:
     assert lone["multiply"] == 2 * 144 * 72
 
 
+def test_channels_beyond_whole_vectors_are_counted_one_by_one() -> None:
+    of = kernel(form="vector", blocks={"out_channels": 16})
+    work = conv_work(5, 4, 8, 40, 1)
+    amounts = FORMS["vector"].quantities(work, of, CPU)
+    assert amounts["operate"] == pytest.approx(work.flops * 32 / 40)
+    assert amounts["tail"] == pytest.approx(work.flops * 8 / 40 + 20 * 8)
+    assert amounts["pixel"] == 20
+    assert FORMS["vector"].quantities(conv_work(5, 4, 8, 32, 1), of, CPU)["tail"] == 0
+
+
 def test_a_gpu_kernel_counts_the_rounds_of_the_tiles_that_it_really_takes() -> None:
     gpu = GPU.model_copy(update={"compute_units": 132})
     for work in (conv_work(52, 52, 128, 256, 3), conv_work(7, 7, 512, 512, 3), conv_work(13, 13, 1024, 1024, 1)):
