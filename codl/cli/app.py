@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from codl.cli import calibration, comparing, describing, explaining, planning, running, sweeping, validating
+from codl.cli import calibration, comparing, describing, explaining, planning, running, schemas, sweeping, validating
 from codl.cli.console import fail
 from codl.errors import CodlError
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (describing, planning, explaining, running, comparing, sweeping, calibration, validating):
+for module in (describing, planning, explaining, running, comparing, sweeping, calibration, validating, schemas):
     module.register(app)
 
 INTERRUPTED = 130
