@@ -270,7 +270,7 @@ def _execute(
     if executor.fallbacks:
         row["fallbacks"] = list(executor.fallbacks)
         row["fallback_share"] = share
-        names = ", ".join(executor.fallbacks)
+        names = ", ".join(f"{name} ({run.graph.by_name[name].onnx_op})" for name in executor.fallbacks)
         note(f"{run.model}: {names} run whole through ONNX Runtime, {share:.0%} of the latency")
     if check:
         row["max_relative_error"] = check_outputs(run, inputs, measurement.outputs)

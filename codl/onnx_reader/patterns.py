@@ -21,10 +21,10 @@ def recognise(network: Network) -> None:
     patterns = _Patterns(network)
     for operator in reversed(network.operators):
         if operator.op == "binary":
-            patterns.neutral(operator) or patterns.activation(operator)
+            patterns.neutral(operator) or patterns.square(operator) or patterns.activation(operator)
     for operator in network.operators:
         if operator.op == "binary":
-            patterns.normalisation(operator)
+            patterns.normalisation(operator) or patterns.affine(operator)
     drop_dead(network)
 
 
@@ -164,24 +164,62 @@ class _Patterns:
                 return cubed and isclose(factor, 0.044715, rel_tol=1e-5) and isclose(scale, sqrt(2 / pi), rel_tol=1e-5)
         return False
 
-    def normalisation(self, operator: Operator) -> None:
-        """(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon); a constant scale and shift that follow come later."""
-        if operator.op != "binary" or operator.attributes["kind"] != "div":
-            return
-        centred, deviation = operator.inputs
-        root = self.maker(deviation, "unary", "sqrt")
-        epsilon, variance = self.shifted(root.inputs[0]) if root else (0.0, "")
-        mean = self.maker(variance, "reduce", "mean")
-        square = self.maker(mean.inputs[0], "unary", "square") if mean else None
-        if mean is None or square is None or not mean.attributes["keepdims"]:
-            return
-        x = self._centred(centred, mean.attributes["axes"])
-        if x is None or self._centred(square.inputs[0], mean.attributes["axes"]) != x:
-            return
-        scale = self.network.add_constant(f"{operator.name}.scale", np.ones(1, np.float32))
-        shift = self.network.add_constant(f"{operator.name}.shift", np.zeros(1, np.float32))
-        attributes: dict[str, Attribute] = {"axes": mean.attributes["axes"], "epsilon": epsilon}
-        operator.op, operator.inputs, operator.attributes = "normalize", [x, scale, shift], attributes
+    def square(self, operator: Operator) -> bool:
+        """A value times itself."""
+        first, second = operator.inputs
+        if operator.attributes["kind"] != "mul" or first != second or first in self.network.constants:
+            return False
+        self.reads[first] -= 1
+        operator.op, operator.inputs, operator.attributes = "unary", [first], {"kind": "square", "params": ()}
+        return True
+
+    def normalisation(self, operator: Operator) -> bool:
+        """(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon), or times the reciprocal of that root."""
+        for centred, deviation in self._quotients(operator):
+            root = self.maker(deviation, "unary", "sqrt")
+            epsilon, variance = self.shifted(root.inputs[0]) if root else (0.0, "")
+            mean = self.maker(variance, "reduce", "mean")
+            square = self.maker(mean.inputs[0], "unary", "square") if mean else None
+            if mean is None or square is None or not mean.attributes["keepdims"]:
+                continue
+            axes = mean.attributes["axes"]
+            x = self._centred(centred, axes)
+            if x is None or self._centred(square.inputs[0], axes) != x:
+                continue
+            scale = self.network.add_constant(f"{operator.name}.scale", np.ones(1, np.float32))
+            shift = self.network.add_constant(f"{operator.name}.shift", np.zeros(1, np.float32))
+            attributes: dict[str, Attribute] = {"axes": axes, "epsilon": epsilon}
+            operator.op, operator.inputs, operator.attributes = "normalize", [x, scale, shift], attributes
+            return True
+        return False
+
+    def _quotients(self, operator: Operator) -> list[tuple[str, str]]:
+        """(dividend, divisor), in every way in which an operator can be a division."""
+        first, second = operator.inputs
+        if operator.attributes["kind"] == "div":
+            return [(first, second)]
+        if operator.attributes["kind"] != "mul":
+            return []
+        pairs = ((first, self.maker(second, "unary", "reciprocal")), (second, self.maker(first, "unary", "reciprocal")))
+        return [(value, inverse.inputs[0]) for value, inverse in pairs if inverse is not None]
+
+    def affine(self, operator: Operator) -> bool:
+        """A constant scale, then a constant shift, after a normalisation: its own, where it has none yet."""
+        place = {"mul": 1, "add": 2}.get(str(operator.attributes["kind"]))
+        for value, constant in (operator.inputs, operator.inputs[::-1]):
+            before, array = self.made.get(value), self.network.constant(constant)
+            if place is None or before is None or before.op != "normalize" or array is None or self.reads[value] != 1:
+                continue
+            shape = self.network.shape(value)
+            if array.dtype != np.float32 or array.ndim > len(shape) or self.network.shape(operator.output) != shape:
+                continue
+            scale, shift = (self.network.constants[name] for name in before.inputs[1:])
+            if np.any(shift != 0) or (place == 1 and np.any(scale != 1)):
+                continue
+            operator.op, operator.attributes = "normalize", before.attributes
+            operator.inputs = [*before.inputs[:place], constant, *before.inputs[place + 1 :]]
+            return True
+        return False
 
     def _centred(self, value: str, axes: Attribute) -> str | None:
         """x, if the value is x minus its mean over these axes."""

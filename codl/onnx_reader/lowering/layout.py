@@ -216,26 +216,28 @@ def transpose(network: Network, node: OnnxNode) -> list[Operator] | None:
 
 
 def slice_(network: Network, node: OnnxNode) -> list[Operator] | None:
-    """Slice with constant positive steps; its numbers are attributes before operator set 10, inputs after."""
+    """Slice with constant numbers; they are attributes before operator set 10, inputs after. Steps backwards list the
+    places."""
     if not network.is_variable(node.input(0)):
         return None
     shape = network.shape(node.input(0))
     settings: list[tuple[int, ...]] = []
-    for index, name in ((1, "starts"), (3, "axes"), (4, "steps")):
+    for index, name in ((1, "starts"), (2, "ends"), (3, "axes"), (4, "steps")):
         array = network.constant(node.input(index))
         if node.input(index) and array is None:
             return None
         settings.append(node.ints(name) if array is None else tuple(int(value) for value in array.reshape(-1)))
-    begins, axes, strides = settings
+    begins, ends, axes, strides = settings
     axes = axes or tuple(range(len(begins)))
     strides = strides or (1,) * len(begins)
+    ranges = {
+        axis % len(shape): range(*slice(begin, end, stride).indices(shape[axis]))
+        for begin, end, axis, stride in zip(begins, ends, axes, strides, strict=True)
+    }
     if min(strides, default=1) < 1:
-        return None
-    starts, steps = [0] * len(shape), [1] * len(shape)
-    for begin, axis, stride in zip(begins, axes, strides, strict=True):
-        size = shape[axis]
-        starts[axis % len(shape)] = min(max(begin + size if begin < 0 else begin, 0), size)
-        steps[axis % len(shape)] = stride
+        return _taken(network, node, shape, {axis: tuple(places) for axis, places in ranges.items()})
+    starts = [ranges[axis].start if axis in ranges else 0 for axis in range(len(shape))]
+    steps = [ranges[axis].step if axis in ranges else 1 for axis in range(len(shape))]
     return [_slice(network, node.name, node.input(0), node.outputs[0], starts, steps)]
 
 
