@@ -20,11 +20,11 @@ def recognise(network: Network) -> None:
     """Replace each pattern by one operator, the outermost first."""
     patterns = _Patterns(network)
     for operator in reversed(network.operators):
-        if operator.op == "binary":
-            patterns.neutral(operator) or patterns.square(operator) or patterns.activation(operator)
+        if operator.op == "binary" and not patterns.neutral(operator) and not patterns.square(operator):
+            patterns.activation(operator)
     for operator in network.operators:
-        if operator.op == "binary":
-            patterns.normalisation(operator) or patterns.affine(operator)
+        if operator.op == "binary" and not patterns.normalisation(operator):
+            patterns.affine(operator)
     drop_dead(network)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codl.graph import Graph, Node
-from codl.ops.activation import Define
 from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.launch import DeviceTraits, KernelProgram, KernelRequest, Launch
-from codl.ops.reduction import Reduction, reduction, team
+from codl.ops.reduction import Reduction, grid, reduction
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import GRAIN, Operand, constants, operand_view, output_operand, simd_lanes
 from codl.region import Region
@@ -53,18 +52,9 @@ class Normalize(OpSpec):
 
 
 def _launch(steps: Reduction, epsilon: float, device: DeviceTraits) -> Launch:
-    inner = steps.kept.extents[-1]
     lanes = simd_lanes(device)
     chunk = max(GRAIN // (8 * steps.reduced.size) // lanes, 1) * lanes
-    defines: tuple[Define, ...]
-    global_size: tuple[int, ...]
-    local_size: tuple[int, ...]
-    if device.cpu:
-        defines = (("CPU", 1), ("LANES", lanes))
-        global_size, local_size = (-(-inner // chunk), steps.kept.extents[1], steps.kept.extents[0]), (1, 1, 1)
-    else:
-        members, global_size, local_size = team(steps.kept, steps.reduced, device)
-        defines = (("CPU", 0), ("TEAM", members))
+    defines, global_size, local_size = grid(steps, chunk, device)
     pairs = zip(steps.reduced.operands, steps.kept.operands, strict=True)
     return Launch(
         source="cl/normalize.cl",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codl.graph import Graph, Node
-from codl.ops.activation import Define
 from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.launch import DeviceTraits, KernelProgram, KernelRequest, Launch
-from codl.ops.reduction import Reduction, reduction, team
+from codl.ops.reduction import Reduction, grid, reduction
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import Operand, operand_view, output_operand, simd_lanes
 from codl.region import Range, Region
@@ -77,19 +76,11 @@ def _launch(steps: Reduction, kind: str, device: DeviceTraits) -> Launch:
     out, a = steps.kept.operands
     inner = steps.kept.extents[-1]
     chunk = min(inner, 4 * simd_lanes(device))
-    defines: tuple[Define, ...]
-    global_size: tuple[int, ...]
-    local_size: tuple[int, ...]
-    if device.cpu:
-        defines = (("CPU", 1), ("LANES", simd_lanes(device)), ("REDUCE", KINDS[kind]))
-        global_size, local_size = (-(-inner // chunk), steps.kept.extents[1], steps.kept.extents[0]), (1, 1, 1)
-    else:
-        members, global_size, local_size = team(steps.kept, steps.reduced, device)
-        defines = (("CPU", 0), ("TEAM", members), ("REDUCE", KINDS[kind]))
+    defines, global_size, local_size = grid(steps, chunk, device)
     return Launch(
         source="cl/reduce.cl",
         entry="reduce",
-        defines=defines,
+        defines=(*defines, ("REDUCE", KINDS[kind])),
         arguments=(
             out.argument, a.argument, out.offset, a.offset, *reversed(steps.reduced.extents),
             *reversed(steps.kept.extents), *reversed(steps.reduced.operands[1].strides), *reversed(out.strides),

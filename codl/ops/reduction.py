@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from codl.ops.activation import Define
 from codl.ops.launch import DeviceTraits, Launch, Scratch
-from codl.ops.strided import WORK_GROUP, Loop, Operand, elementwise
+from codl.ops.strided import WORK_GROUP, Loop, Operand, elementwise, simd_lanes
 
 KEPT_AXES = 3
 """Axes kept that the kernels take."""
@@ -70,7 +71,22 @@ def reduction(
     return Reduction(next(kept.unrolled(KEPT_AXES)), next(reduced.unrolled(limit)), tuple(before), after, scratch)
 
 
-def team(kept: Loop, reduced: Loop, device: DeviceTraits) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+def grid(
+    steps: Reduction, chunk: int, device: DeviceTraits
+) -> tuple[tuple[Define, ...], tuple[int, ...], tuple[int, ...]]:
+    """Defines, global size and local size of the launch of a kernel that reduces.
+
+    Args:
+        chunk: indices of the innermost axis kept that a work-item of a CPU device handles.
+    """
+    if device.cpu:
+        tiles = -(-steps.kept.extents[-1] // chunk)
+        return (("CPU", 1), ("LANES", simd_lanes(device))), (tiles, *steps.kept.extents[1::-1]), (1, 1, 1)
+    members, global_size, local_size = _team(steps.kept, steps.reduced, device)
+    return (("CPU", 0), ("TEAM", members)), global_size, local_size
+
+
+def _team(kept: Loop, reduced: Loop, device: DeviceTraits) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     """(work-items that share one reduction, global size, local size) on a device that is no CPU."""
     group = min(WORK_GROUP, 1 << (device.max_work_group_size.bit_length() - 1))
     members = group if reduced.size >= group and kept.size < 1024 else 1

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from codl.errors import PlanError
 from codl.graph import Graph, Node
-from codl.ops.activation import Define
 from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.launch import DeviceTraits, KernelProgram, KernelRequest, Launch
-from codl.ops.reduction import Reduction, reduction, team
+from codl.ops.reduction import Reduction, grid, reduction
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import GRAIN, Operand, operand_view, output_operand, simd_lanes
 from codl.region import Region
@@ -50,18 +49,9 @@ class Softmax(OpSpec):
 
 
 def _launch(steps: Reduction, device: DeviceTraits) -> Launch:
-    inner = steps.kept.extents[-1]
     lanes = simd_lanes(device)
     chunk = max(GRAIN // (8 * steps.reduced.size) // lanes, 1) * lanes
-    defines: tuple[Define, ...]
-    global_size: tuple[int, ...]
-    local_size: tuple[int, ...]
-    if device.cpu:
-        defines = (("CPU", 1), ("LANES", lanes))
-        global_size, local_size = (-(-inner // chunk), steps.kept.extents[1], steps.kept.extents[0]), (1, 1, 1)
-    else:
-        members, global_size, local_size = team(steps.kept, steps.reduced, device)
-        defines = (("CPU", 0), ("TEAM", members))
+    defines, global_size, local_size = grid(steps, chunk, device)
     out, a = steps.kept.operands
     out_along, a_along = steps.reduced.operands
     return Launch(

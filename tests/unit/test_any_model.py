@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ import codl as package
 from codl import onnx_reader
 from codl.hardware import Hardware
 from codl.real.reference import max_relative_error, run_onnxruntime
+from tests.conftest import Outcome
 from tests.exported import NETWORKS, SHAPES
+
+Codl = Callable[..., Outcome]
 
 BOUND = 1e-4
 """Of a whole network; its outputs vary by more than this from input to input, or the check would be void."""
@@ -45,6 +49,16 @@ def test_an_exported_network_is_right(name: str, planner: str, folder: Path, hos
         assert bool(session.fallbacks) == (name == "speech")
     assert max_relative_error(outputs, run_onnxruntime(path, inputs)) < BOUND
     assert max_relative_error(outputs, others) > 10 * BOUND
+
+
+def test_what_runs_through_onnxruntime_is_said_once(codl: Codl, folder: Path, host: Hardware) -> None:
+    arguments = ("execute", "--model", folder / "speech.onnx", "--planner", "codl", "--runs", "2")
+    outcome = codl(*arguments, "--check", "onnxruntime", "--json")
+    assert outcome.code == 0, outcome.err
+    (run,) = outcome.json["runs"]
+    assert len(run["fallbacks"]) == 1 and 0 < run["fallback_share"] < 1
+    assert outcome.err.count("through ONNX Runtime") == 1
+    assert "LSTM" in outcome.err and "of the latency" in outcome.err
 
 
 @pytest.fixture(scope="module")

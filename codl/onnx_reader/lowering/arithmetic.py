@@ -23,27 +23,26 @@ def binary(kind: str) -> Callable[[Network, OnnxNode], list[Operator] | None]:
     return rule
 
 
-def total(network: Network, node: OnnxNode) -> list[Operator] | None:
-    """Sum of any number of tensors: additions in their order."""
-    return _chained(network, node, "add")
+def chained(kind: str) -> Callable[[Network, OnnxNode], list[Operator] | None]:
+    """Rule for an operator of any number of tensors: operators of two, in their order."""
 
+    def rule(network: Network, node: OnnxNode) -> list[Operator] | None:
+        if not all(network.is_float(value) for value in node.inputs):
+            return None
+        if len(node.inputs) == 1:
+            return [Operator(node.name, "reshape", list(node.inputs), [node.outputs[0]])]
+        operators = []
+        left = node.inputs[0]
+        for index, right in enumerate(node.inputs[1:], 1):
+            last = index == len(node.inputs) - 1
+            name = node.name if last else network.names.fresh(f"{node.name}.{index}")
+            shape = np.broadcast_shapes(network.shape(left), network.shape(right))
+            out = node.outputs[0] if last else network.add_value(f"{node.name}.{index}", shape)
+            operators.append(Operator(name, "binary", [left, right], [out], {"kind": kind}))
+            left = out
+        return operators
 
-def _chained(network: Network, node: OnnxNode, kind: str) -> list[Operator] | None:
-    """An operator of any number of tensors as operators of two, in their order."""
-    if not all(network.is_float(value) for value in node.inputs):
-        return None
-    if len(node.inputs) == 1:
-        return [Operator(node.name, "reshape", list(node.inputs), [node.outputs[0]])]
-    operators = []
-    left = node.inputs[0]
-    for index, right in enumerate(node.inputs[1:], 1):
-        last = index == len(node.inputs) - 1
-        name = node.name if last else network.names.fresh(f"{node.name}.{index}")
-        shape = np.broadcast_shapes(network.shape(left), network.shape(right))
-        out = node.outputs[0] if last else network.add_value(f"{node.name}.{index}", shape)
-        operators.append(Operator(name, "binary", [left, right], [out], {"kind": kind}))
-        left = out
-    return operators
+    return rule
 
 
 def unary(kind: str, **defaults: float) -> Callable[[Network, OnnxNode], list[Operator] | None]:
@@ -145,15 +144,6 @@ def _reduced_axes(network: Network, node: OnnxNode) -> tuple[int, ...] | None:
     return tuple(sorted({axis % rank for axis in axes}))
 
 
-def extreme(kind: str) -> Callable[[Network, OnnxNode], list[Operator] | None]:
-    """Rule for Max and Min of any number of tensors."""
-
-    def rule(network: Network, node: OnnxNode) -> list[Operator] | None:
-        return _chained(network, node, kind)
-
-    return rule
-
-
 def power(network: Network, node: OnnxNode) -> list[Operator] | None:
     """Pow; squares and square roots have kernels of their own."""
     if not network.is_float(node.input(0)) or node.input(1) == "":
@@ -184,9 +174,9 @@ RULES = {
     "Div": binary("div"),
     "PRelu": binary("prelu"),
     "Pow": power,
-    "Sum": total,
-    "Max": extreme("max"),
-    "Min": extreme("min"),
+    "Sum": chained("add"),
+    "Max": chained("max"),
+    "Min": chained("min"),
     "Relu": unary("relu"),
     "LeakyRelu": unary("leaky_relu", alpha=0.01),
     "Sigmoid": unary("sigmoid"),
