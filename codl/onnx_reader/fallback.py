@@ -12,6 +12,8 @@ def merge_fallbacks(network: Network) -> None:
 
     Whatever is contiguous in a topological order can be one operator. A network without them keeps its order.
     """
+    if sum(operator.op == "onnx" for operator in network.operators) < 2:
+        return
     ordered = _clustered(network.operators)
     merged: list[Operator] = []
     for outside, group in groupby(ordered, key=lambda operator: operator.op == "onnx"):
