@@ -117,9 +117,7 @@ def _say(choice: Choice, expected: float, unit: str) -> None:
     row = choice.candidate.row
     note(f"simulated: {row['latency_ms']:.2f} ms, {row['energy_j']:.4g} J, {row['average_power_w']:.2f} W")
     if row["planner"] == "optimal":  # only then is the floor one
-        note(
-            f"expected: {expected:.4g} {unit}; lower bound on what any plan within the bound takes: {choice.floor:.4g} {unit}"
-        )
+        note(f"expected: {expected:.4g} {unit}; the search sees no plan within the bound below {choice.floor:.4g}")
 
 
 def _front(found: Pareto, model: str, output: Path | None, json: bool) -> None:
