@@ -32,6 +32,12 @@ Condition = int | str | tuple[int | str, ...]
 """What a field of `codl.ops.spec.Work` must be: a value, one of several, a comparison (">= 8"), a multiple ("% 16")."""
 
 
+_MOST = 2**31 - 1
+Count = Annotated[int, Field(gt=0, le=_MOST)]
+CountOrNone = Annotated[int, Field(ge=0, le=_MOST)]
+"""Numbers that formulas work out in 64 bits; 0 where something does not apply."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
@@ -40,9 +46,9 @@ class Cluster(_Strict):
     """Equal cores of a CPU."""
 
     name: str
-    cores: int = Field(gt=0)
+    cores: Count
     frequency: Hertz
-    flops_per_cycle: int = Field(default=16, gt=0)
+    flops_per_cycle: Count = 16
     """float32 operations of one core a cycle, a multiply-accumulate as two: SIMD lanes x pipes x 2."""
 
 
@@ -55,13 +61,13 @@ class Processor(_Strict):
     """Layouts that its kernels read and write, the preferred one first."""
     clusters: tuple[Cluster, ...] = ()
     frequency: Hertz | None = None
-    flops_per_cycle: int = Field(default=0, ge=0)
-    compute_units: int = Field(default=1, gt=0)
-    wave_size: int = Field(default=1, gt=0)
+    flops_per_cycle: CountOrNone = 0
+    compute_units: Count = 1
+    wave_size: Count = 1
     """Work-items that one compute unit runs in lockstep."""
-    concurrent_waves: int = Field(default=1, gt=0)
+    concurrent_waves: Count = 1
     """Waves that fill one compute unit: waves are dealt out in rounds of compute_units x concurrent_waves."""
-    max_work_group_size: int = Field(default=1, gt=0)
+    max_work_group_size: Count = 1
     cache: Bytes = 0.0
     """Last-level cache: scratch data larger than this goes through memory."""
     bandwidth: BytesPerSecond
@@ -154,20 +160,20 @@ class Kernel(_Strict):
     when: dict[str, Condition] = {}
     """Conditions on the fields of `Work`; all must hold."""
     form: str
-    blocks: dict[str, Annotated[int, Field(gt=0)]] = {}
+    blocks: dict[str, Count] = {}
     """Outputs that one work-item or inner loop computes: `out_channels`, `out_h`, `out_w`, `in_channels`. The formulas
     of tiled kernels: `pixels` x `out_channels` in a register tile, `item_pixels` x `item_channels` in a work-item."""
     parallel: tuple[Literal["out_channels", "out_h", "out_w"], ...] = ("out_channels", "out_h", "out_w")
     """Axes whose blocks are dealt out to threads or work-items."""
-    tile: int = Field(default=0, ge=0)
+    tile: CountOrNone = 0
     """Output tile of a Winograd kernel."""
-    slots: int = Field(default=0, ge=0)
+    slots: CountOrNone = 0
     """Waves of this kernel that run at once, where registers allow another number than the processor's."""
-    pieces: int = Field(default=0, ge=0)
+    pieces: CountOrNone = 0
     """A thread pool's habit: blocks are dealt in about this many equal pieces a thread; 0 for one by one."""
     groups: str = ""
     """The rule by which the library chooses work-groups (see `codl.cost.groups`); empty for single waves."""
-    group: int = Field(default=0, ge=0)
+    group: CountOrNone = 0
     """Width of its work-groups: blocks along out_w are padded to a multiple of it (or half of it, if that will do)."""
     element_bytes: Literal[2, 4] = 4
     """2 where the library stores float32 tensors as float16."""
@@ -219,7 +225,7 @@ class Spread(_Strict):
     median: Seconds
     high: Seconds
     """90th percentile."""
-    samples: int = Field(gt=0)
+    samples: Count
 
 
 class Observed(_Strict):
@@ -249,7 +255,7 @@ class Hardware(_Strict):
     library: str
     """The kernel library in use: one of `libraries`."""
     libraries: dict[str, Library]
-    alignment: dict[str, int] = {}
+    alignment: dict[str, Count] = {}
     """Cuts along a dimension (`height`, `width`, `output_channel`) are multiples of this; 1 where not given."""
     fingerprint: str = ""
     """Of the machine and its devices, where `codl calibrate` made the description."""

@@ -250,6 +250,8 @@ def _learnable(network: Network, node: OnnxNode) -> bool:
 
 def _constant_value(node: OnnxNode, where: str) -> np.ndarray:
     """The value of a `Constant` node, in any of the forms that it may have."""
+    if not node.proto.attribute:
+        raise ModelError(f"{where}: {node} has no value")
     attribute = node.proto.attribute[0]
     try:
         match attribute.name:
