@@ -87,7 +87,7 @@ def test_magika_tells_python_from_markdown(planner: str, magika: Path, host: Har
 
 FAMILIES = {
     "detector": {"unary": 1, "slice": 8, "softmax": 1},
-    "transformer": {"normalize": 2, "matmul": 2, "unary": 0, "binary": 6},
+    "transformer": {"normalize": 2, "matmul": 2, "unary": 0, "binary": 4},
     "style": {"normalize": 6},
     "mobile": {"unary": 0, "binary": 2},
     "speech": {"onnx": 1, "conv": 2, "unary": 0},
