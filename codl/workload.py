@@ -103,7 +103,7 @@ class FrequencyStep(_Strict):
 
     at: Seconds
     processor: str
-    clock: float = Field(gt=0, le=1)
+    clock: float = Field(ge=1e-3, le=1)
 
 
 class Node(_Strict):
@@ -131,7 +131,7 @@ class Trip(_Strict):
     node: str
     above: Celsius
     processor: str
-    clock: float = Field(gt=0, le=1)
+    clock: float = Field(ge=1e-3, le=1)
 
 
 class Thermal(_Strict):
