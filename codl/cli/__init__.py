@@ -1,5 +1,19 @@
 """The command line (docs/cli.md): options in, one call into the library, tables or JSON out."""
 
-from codl.cli.app import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import sys
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+__all__ = ["INTERRUPTED", "main"]
+
+
+def main() -> None:
+    """Entry point of `codl`. The program is imported here: that takes a second, in which Ctrl-C may come."""
+    try:
+        from codl.cli.app import app
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    app()

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from codl.cli import options, serving
-from codl.cli.console import note, percent, planner_of, print_json, table
+from codl.cli.console import log, note, percent, planner_of, print_json, table
 from codl.cli.host import load_hardware, scenario_workspace
 from codl.errors import CodlError, FileError, InputError, first_line
 from codl.hardware import Hardware
@@ -262,7 +262,8 @@ def _execute(
     from codl.real.measure import measure
 
     inputs = read_arrays(input_file) if input_file else random_inputs(run.graph)
-    with executor_for(run, devices) as executor:
+    doing = log.status(f"{run.model}, planner {run.plan.planner}: compiling, then {runs} runs")
+    with doing, executor_for(run, devices) as executor:
         measurement = measure(executor, inputs, runs)
         row = measured_row(run, executor, measurement)
         share = executor.fallback_share(measurement.trace)

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from codl import hardware as hw
-from codl.cli import options
+from codl.cli import INTERRUPTED, options
 from codl.cli.console import note, out, print_json, progress, share, table
 from codl.cli.host import host
 from codl.errors import InputError
 from codl.sweep import ERROR, Outcome, Row, Sweep, journal_path, load, run_sweep
 from codl.sweep.fleet import PERCENTILES, Variant, study, to_ship
 
-INTERRUPTED = 130
 SHOWN_ERRORS = 5
 
 

@@ -29,6 +29,16 @@ class Entry:
     run: Prepared | None = None
 
     @property
+    def model(self) -> str:
+        return str(self.row["model"])
+
+    @property
+    def planner(self) -> str:
+        """The planner, and the scenario's variant where there is one."""
+        variant = self.row.get("variant")
+        return f"{self.row['planner']}, {variant}" if variant else str(self.row["planner"])
+
+    @property
     def worlds(self) -> Iterator[tuple[str, Trace]]:
         """(`predicted` or `measured`, its trace)"""
         if self.simulated is not None:

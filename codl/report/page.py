@@ -54,8 +54,8 @@ def render_report(title: str, entries: Sequence[Entry], hardware: Hardware | Non
 def _run(number: int, entry: Entry) -> dict[str, Any]:
     return {
         "anchor": f"run{number}",
-        "model": entry.row["model"],
-        "planner": entry.row["planner"],
+        "model": entry.model,
+        "planner": entry.planner,
         "facts": sections.facts(entry.row),
         "timeline": timeline(entry),
         "lanes": sections.where_time_goes(entry),

@@ -54,7 +54,7 @@ def side_by_side(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """By model, its planners with their latencies; only models that have several."""
     models: dict[str, list[Entry]] = {}
     for entry in entries:
-        models.setdefault(entry.row["model"], []).append(entry)
+        models.setdefault(entry.model, []).append(entry)
     found = []
     for model, group in models.items():
         if len(group) < 2:
@@ -63,7 +63,7 @@ def side_by_side(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         longest = max((ms for each in latencies for ms in each.values()), default=0.0) or 1.0
         rows = [
             {
-                "planner": entry.row["planner"],
+                "planner": entry.planner,
                 "bars": [{"kind": kind, "ms": ms, "percent": 100 * ms / longest} for kind, ms in each.items()],
                 "energy_j": entry.row.get("energy_j"),
                 "split": entry.row.get("split_operators"),

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 
 import numpy as np
-from scipy.special import stdtrit
 
 from codl.sim.workload import Client, Served, WorkloadRecord
 
@@ -20,6 +19,8 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, 0.0
+    from scipy.special import stdtrit  # takes long to import, and only repeated simulations need it
+
     quantile = float(stdtrit(len(values) - 1, (1 + level) / 2))
     return mean, quantile * float(np.std(values, ddof=1)) / sqrt(len(values))
 

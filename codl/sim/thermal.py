@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.linalg import expm
 
 from codl.workload import Thermal
 
@@ -53,6 +52,8 @@ class ThermalModel:
     def step(self, seconds: float, watts: Mapping[str, float]) -> dict[str, float]:
         """The temperatures after so long at constant power; nodes that are not named take none."""
         if seconds not in self._steps:
+            from scipy.linalg import expm  # half a second to import, which only thermal models need
+
             self._steps[seconds] = expm(self._rates * seconds)
         powers = [watts.get(name, 0.0) for name in self.names]
         state = np.concatenate([self._temperatures, powers, [self.ambient]])
