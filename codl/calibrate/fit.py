@@ -139,7 +139,6 @@ def _formulas(
     winograd = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 0
     if traits.cpu and algorithm != "depthwise":
         yield "tiled-winograd" if winograd else "tiled", blocks(algorithm, traits), (), winograd
-        return
     if not traits.cpu and algorithm != "depthwise":
         yield "tiled-gpu-winograd" if winograd else "tiled-gpu", {}, (), winograd
     size = {"out_channels": block_channels(traits)}
