@@ -78,8 +78,10 @@ def spans(tasks: TaskGraph, schedule: Schedule, record: Record, clocks: Mapping[
             add(step.task, min(start, times[index].queued), start, times[index].end, last)
             continue
         if step.enqueue:
-            # A step on the host is no command: nothing is handed to a driver.
-            add(tasks.by_id[step.enqueue], before, before, before if step.place is HOST else after)
+            # A step on the host is no command: nothing is handed to a driver. A command that a device began before the
+            # driver's call returned (the host was preempted in it) did not wait for the rest of the call.
+            handed = before if step.place is HOST else min(after, max(before, times[index].start))
+            add(tasks.by_id[step.enqueue], before, before, handed)
         add(step.task, times[index].queued, times[index].start, times[index].end)
     return tuple(table[task.id] for task in tasks.tasks)
 
