@@ -13,12 +13,16 @@ from codl.real.clock import host_ns
 from codl.real.fallback import FallbackOperator
 from codl.real.lanes import Lane, Lanes
 from codl.real.launcher import Command, Launcher
+from codl.real.liveness import shared_blocks
 from codl.real.maps import Maps, plan_maps
 from codl.real.memory import Allocation, Memory
 from codl.real.moves import Enqueue, Piece, copy, in_order
 from codl.real.opencl import opencl, usable_cores
 from codl.real.steps import HOST, Issue, Place, Schedule, Waits
 from codl.tasks import COMMANDS, HOST_LANE, SHARED, Task, TaskGraph, TaskKind
+
+FLOATS = "float32"
+"""Whatever bytes such a buffer holds before it is written, no kernel takes them for an index."""
 
 
 class Compiler:
@@ -37,15 +41,10 @@ class Compiler:
         self.tasks = tasks
         self.lanes = lanes
         check(graph, tasks)
-        self.storage: dict[str, Allocation] = {
-            buffer.name: self._memory(buffer.space).allocate(
-                buffer.name, buffer.region, graph.tensors[buffer.tensor].dtype
-            )
-            for buffer in tasks.buffers.values()
-        }
+        self._map_plan = plan_maps(tasks)
+        self.storage = self._allocated()
         self.fallbacks: dict[str, FallbackOperator] = {}
         self._scratch: dict[tuple[str, int], Any] = {}
-        self._map_plan = plan_maps(tasks)
         self.maps: Maps | None = None
         self.premapped: tuple[str, ...] = ()
         if self._map_plan.buffers:
@@ -61,6 +60,29 @@ class Compiler:
 
     def _memory(self, space: str) -> Memory:
         return self.lanes.shared_memory() if space == SHARED else self.lanes.by_name[space].memory
+
+    def _allocated(self) -> dict[str, Allocation]:
+        """Storage for every buffer. Intermediate values of numbers that kernels make and read share blocks; what the
+        caller writes or reads, and what is mapped, has memory of its own."""
+        tasks, graph = self.tasks, self.graph
+        own = {name for names in tasks.inputs.values() for name in names} | set(tasks.outputs.values())
+        own.update(name for names in (*self._map_plan.buffers.values(), self._map_plan.before) for name in names)
+        dtype_of = {name: graph.tensors[buffer.tensor].dtype for name, buffer in tasks.buffers.items()}
+        numbers = shared_blocks(tasks, [name for name in tasks.buffers if name not in own and dtype_of[name] == FLOATS])
+        sizes: dict[int, int] = {}
+        for name, number in numbers.items():
+            sizes[number] = max(sizes.get(number, 0), tasks.buffers[name].nbytes)
+        blocks: dict[int, Allocation] = {}
+        storage = {}
+        for name, buffer in tasks.buffers.items():
+            memory, number = self._memory(buffer.space), numbers.get(name)
+            if number is None:
+                storage[name] = memory.allocate(name, buffer.region, dtype_of[name])
+                continue
+            if number not in blocks:
+                blocks[number] = memory.block(f"intermediate values {number}", sizes[number])
+            storage[name] = memory.place(name, buffer.region, dtype_of[name], blocks[number])
+        return storage
 
     # -- tasks to steps ----------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyopencl as cl
 
 _PAGE = 4096
+_FEW_CHANNELS = 16  # numpy copies a map of so few channels faster one by one: a run of three floats costs it a loop
 _LEAST_BYTES = 64  # OpenCL has no empty buffer, and kernels may load a whole vector
 
 
@@ -64,14 +65,19 @@ class Allocation:
         if self.host is not None:
             order = memory_order(array.ndim)
             stored = self.host[: self.region.size].reshape([array.shape[axis] for axis in order])
-            stored[...] = array.transpose(order)
+            if array.ndim == 4 and array.shape[1] <= _FEW_CHANNELS:
+                for channel in range(array.shape[1]):
+                    stored[..., channel] = array[:, channel]
+            else:
+                stored[...] = array.transpose(order)
         elif array.size:
             self.memory.write(self.device, to_memory(array))
 
     def read(self) -> np.ndarray:
         """A copy of the contents, in logical axis order."""
         if self.host is not None:
-            return from_memory(self.host[: self.region.size], self.region.shape).copy()
+            stored = from_memory(self.host[: self.region.size], self.region.shape)
+            return stored.copy() if np.may_share_memory(stored, self.host) else stored
         flat = np.empty(self.region.size, self.dtype)
         if flat.size:
             self.memory.read(self.device, flat)
@@ -110,6 +116,16 @@ class Memory:
         nbytes = region.size * form.itemsize
         device, host = self._buffer(name, nbytes)
         return Allocation(name, region, form, nbytes, self, device, None if host is None else host.view(form))
+
+    def block(self, name: str, nbytes: int) -> Allocation:
+        """Memory in which several tensors take turns (see `place`)."""
+        return self.allocate(name, Region(((0, nbytes),)), "uint8")
+
+    def place(self, name: str, region: Region, dtype: str, block: Allocation) -> Allocation:
+        """Storage for a box of a tensor in a block that is large enough."""
+        form = np.dtype(dtype)
+        host = None if block.host is None else block.host[: len(block.host) // form.itemsize * form.itemsize].view(form)
+        return Allocation(name, region, form, region.size * form.itemsize, self, block.device, host)
 
     def scratch(self, nbytes: int) -> cl.Buffer:
         """Working memory for kernels."""
