@@ -75,10 +75,11 @@ class Compiler:
         blocks: dict[int, Allocation] = {}
         storage = {}
         for name, buffer in tasks.buffers.items():
-            memory, number = self._memory(buffer.space), numbers.get(name)
-            if number is None:
+            memory = self._memory(buffer.space)
+            if name not in numbers:
                 storage[name] = memory.allocate(name, buffer.region, dtype_of[name])
                 continue
+            number = numbers[name]
             if number not in blocks:
                 blocks[number] = memory.block(f"intermediate values {number}", sizes[number])
             storage[name] = memory.place(name, buffer.region, dtype_of[name], blocks[number])
