@@ -124,13 +124,19 @@ def measure(name: str, threads: int, seconds: float, planner: str) -> dict[str, 
         times = interleaved(runs, seconds)
     peers = [label for label in runs if label in PEERS]
     best = min(peers, key=lambda label: median(times[label]), default=None)
-    row: dict[str, Any] = {"network": name, "best_peer": best, "rounds": len(times[WHOLE]), "missing": missing}
+    agreeing = [label for label in peers if deviation[label] <= AGREES]
+    exact = min(agreeing, key=lambda label: median(times[label]), default=None)
+    row: dict[str, Any] = {
+        "network": name, "best_peer": best, "best_agreeing_peer": exact, "rounds": len(times[WHOLE]),
+        "missing": missing,
+    }  # fmt: skip
     row["contestants"] = {
         label: {
             "median_ms": median(values),
             "noise": float(np.subtract(*np.percentile(values, [75, 25]))) / 2 / median(values),
             "max_relative_error": deviation[label],
             "ratio": median(a / b for a, b in zip(values, times[best], strict=True)) if best else None,
+            "agreeing_ratio": median(a / b for a, b in zip(values, times[exact], strict=True)) if exact else None,
         }
         for label, values in times.items()
     }
@@ -156,12 +162,16 @@ def in_own_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: medians in ms (± half the interquartile range), codl's ratio to the fastest peer, the largest error."""
+    """Markdown: medians in ms (± half the interquartile range); codl's ratio to the fastest peer, and to the fastest of
+    those whose outputs agree with ONNX Runtime's; codl's largest error."""
     labels = [*PEERS, WHOLE, TWO]
-    lines = ["| network | " + " | ".join(labels) + " | ratio | error |", "|" + " --- |" * (len(labels) + 3)]
+    lines = [
+        "| network | " + " | ".join(labels) + " | ratio | to those that agree | error |",
+        "|" + " --- |" * (len(labels) + 4),
+    ]
     for row in rows:
         if "failed" in row:
-            lines.append(f"| {row['network']} | failed: {row['failed']} |" + " |" * (len(labels) + 1))
+            lines.append(f"| {row['network']} | failed: {row['failed']} |" + " |" * (len(labels) + 2))
             continue
         cells = []
         for label in labels:
@@ -173,14 +183,15 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             text = f"{own['median_ms']:.1f} ±{own['noise']:.0%}{wrong}"
             cells.append(f"**{text}**" if label == row["best_peer"] else text)
         whole = row["contestants"][WHOLE]
-        ratio = "-" if whole["ratio"] is None else f"{best_ratio(row):.2f}"
-        lines.append(f"| {row['network']} | {' | '.join(cells)} | {ratio} | {whole['max_relative_error']:.0e} |")
+        ratios = ["-" if whole[key] is None else f"{best_ratio(row, key):.2f}" for key in ("ratio", "agreeing_ratio")]
+        cells += [*ratios, f"{whole['max_relative_error']:.0e}"]
+        lines.append(f"| {row['network']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def best_ratio(row: Mapping[str, Any]) -> float:
-    """Of codl's faster way to the fastest peer."""
-    return min(float(row["contestants"][label]["ratio"]) for label in (WHOLE, TWO))
+def best_ratio(row: Mapping[str, Any], key: str = "ratio") -> float:
+    """Of codl's faster way to the fastest peer, or with `agreeing_ratio` to the fastest that agrees."""
+    return min(float(row["contestants"][label][key]) for label in (WHOLE, TWO))
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
