@@ -1,6 +1,6 @@
 """codl beside ONNX Runtime, OpenVINO, MNN and ncnn: float32, the same cores, one interleaved run a network.
 
-    python bench/peers.py [--networks vgg16 ...] [--seconds 25] [--json peers.json] [--update docs/performance.md]
+    python bench/peers.py [--networks vgg16 ...] [--seconds 20] [--json peers.json] [--update docs/performance.md]
 
 Every figure is the wall time of one call, from the caller's array to arrays that the caller may read, so that changes
 of layout count. The contestants take turns; after each change one call is not counted (it pays for the other's caches
@@ -256,7 +256,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
-    parser.add_argument("--seconds", type=float, default=25.0, help="of measuring, a network")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of measuring, a network")
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--planner", default="optimal", help="of the plan over two halves")
     parser.add_argument("--json", type=Path, help="write everything measured here")
