@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from codl.graph import Graph, Node
-from codl.ops import depthwise, winograd
+from codl.ops import depthwise, narrow, winograd
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.tile import Strided, TileProblem, end_of, joined, program
@@ -74,12 +74,15 @@ class Conv(OpSpec):
 
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
         window = Window.of(node)
+        oc, icg = graph.tensor(node.inputs[1]).shape[:2]
         if is_depthwise(graph, node):
             return ("depthwise", "direct")
         if window.taps == 1:
             return ("gemm",)
         if can_winograd(graph, node):
             return winograd.by_preference(graph.tensor(node.output).shape, graph.tensor(node.inputs[0]).shape[1])
+        if groups(node) == 1 and oc <= narrow.MOST_CHANNELS and icg >= narrow.LEAST_DEPTH:
+            return ("narrow", "direct")
         return ("direct",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
@@ -87,6 +90,8 @@ class Conv(OpSpec):
             return KernelProgram()
         if request.algorithm == "depthwise":
             return depthwise.program(request)
+        if request.algorithm == "narrow" and request.device.cpu:
+            return narrow.program(request)
         if request.algorithm in winograd.ALGORITHMS:
             return winograd.program(request)
         return direct(request)

@@ -29,7 +29,7 @@ def program(request: KernelRequest) -> KernelProgram:
     constants = LazyConstants(
         {
             f"{key}/weights/tap-major": lambda: _weights(graph, node, channels),
-            f"{key}/bias": lambda: _bias(graph, node, channels),
+            f"{key}/bias": lambda: channel_bias(graph, node, channels),
         }
     )
     weights, bias = (Constant(name) for name in constants)
@@ -63,7 +63,8 @@ def _weights(graph: Graph, node: Node, channels: Range) -> np.ndarray:
     return np.ascontiguousarray(weights.reshape(weights.shape[0], -1).T, dtype=np.float32)
 
 
-def _bias(graph: Graph, node: Node, channels: Range) -> np.ndarray:
+def channel_bias(graph: Graph, node: Node, channels: Range) -> np.ndarray:
+    """The bias of a range of output channels; zeros where the node has none."""
     if not has_bias(node):
         return np.zeros(channels[1] - channels[0], dtype=np.float32)
     return np.ascontiguousarray(graph.constants[node.inputs[2]][channels[0] : channels[1]], dtype=np.float32)
