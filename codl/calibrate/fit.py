@@ -137,6 +137,10 @@ def _formulas(
             yield "vector", {"out_channels": block_channels(traits)}, (), 0
         return
     winograd = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 0
+    if algorithm == "narrow" and traits.cpu:
+        for form in ("direct", "stream"):
+            yield form, {}, (), 0  # computes exactly what is wanted, whatever the number of channels
+        return
     if traits.cpu and algorithm != "depthwise":
         yield "tiled-winograd" if winograd else "tiled", blocks(algorithm, traits), (), winograd
     if not traits.cpu and algorithm != "depthwise":

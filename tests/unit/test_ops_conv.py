@@ -64,6 +64,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         "shape": (2, 37, 12, 7), "channels": 37, "group": 37, "kernel": (5, 3), "stride": (2, 1), "pads": (2, 1, 0, 2),
     },
     "depthwise, few channels": {"shape": (1, 5, 12, 7), "channels": 5, "group": 5, "dilation": (1, 2)},
+    "depthwise, four columns at once": {"shape": (2, 21, 9, 11), "channels": 21, "group": 21},
+    "depthwise, every second column": {
+        "shape": (1, 16, 8, 14), "channels": 16, "group": 16, "stride": (1, 2), "pads": (0, 1, 2, 0),
+    },
+    "narrow": {"shape": (2, 37, 9, 13), "channels": 3, "kernel": (5, 3), "pads": (2, 1, 2, 1)},
+    "narrow, with stride and dilation": {
+        "shape": (1, 16, 17, 19), "channels": 1, "stride": (2, 3), "dilation": (2, 1), "pads": (3, 4, 1, 0),
+    },
     "depthwise with multiplier": {"shape": (1, 6, 5, 7), "channels": 12, "group": 6},
 }  # fmt: skip
 
@@ -76,7 +84,7 @@ def test_shape(name: str, cpu: bool, margin: int) -> None:
 
 
 @pytest.mark.parametrize("simd", [4, 8, 16])
-@pytest.mark.parametrize("name", ["wide", "vector", "depthwise"])
+@pytest.mark.parametrize("name", ["wide", "vector", "depthwise", "depthwise, four columns at once", "narrow"])
 def test_vectors_of_any_width(name: str, simd: int) -> None:
     """Also of processors that this machine is not: slow there, but no less right."""
     check(SHAPES[name] | {"activation": Activation("relu")}, simd=simd)
