@@ -60,7 +60,8 @@ def mnn(path: Path, data: np.ndarray, threads: int) -> Run:
     import MNN
 
     converted = path.with_suffix(".mnn")
-    convert = "from MNN.tools.mnnconvert import main; main()"
+    # The converter itself: its command line also reports to its maker, and installs packages for that without asking.
+    convert = "import MNN, sys, _tools; _tools.mnnconvert(sys.argv)"
     _convert(
         [sys.executable, "-c", convert, "-f", "ONNX", "--modelFile", path, "--MNNModel", converted, "--bizCode", "x"],
         converted,

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import isclose
 
 from codl.plan.evaluate import NS_PER_S
 from codl.plan.model import Chain
@@ -94,7 +95,12 @@ def front(
         else:
             hull = _convex([*hull, found])
     complete = all(edge in proven for edge in pairwise(hull))
-    between = [point for edge in pairwise(hull) for point in explorer.exchanged(edge)]
+    between = [
+        point
+        for edge in pairwise(hull)
+        for point in explorer.exchanged(edge)
+        if not (_same(point, edge[0]) or _same(point, edge[1]))
+    ]
     points = [replace(point, supported=point in hull) for point in _undominated([*hull, *between])]
     return Front(tuple(points), complete, explorer.runs)
 
@@ -149,6 +155,13 @@ class _Explorer:
         for others in sorted(chosen - {frozenset(), frozenset(differ)}, key=sorted):
             parts = [pair[k in others] for k, pair in enumerate(stretches)]
             yield self.point(tuple(chain for part in parts for chain in part))
+
+
+def _same(one: Point, other: Point) -> bool:
+    """Whether two plans take the same, but for the order in which their parts were summed up."""
+    return isclose(one.latency_ms, other.latency_ms, rel_tol=_EQUAL) and isclose(
+        one.energy_j, other.energy_j, rel_tol=_EQUAL
+    )
 
 
 def _tilted(point: Point, other: Point) -> tuple[float, float]:

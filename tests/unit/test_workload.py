@@ -202,7 +202,7 @@ def test_a_recorded_trace_is_followed(tmp_path: Path) -> None:
         ({"background": [{"share": 0.5}]}, "either processor and share, or bandwidth"),
         ({"background": [{"processor": "cpu"}]}, "needs a share"),
         ({"background": [{"processor": "cpu", "share": 1.5}]}, "less than 1"),
-        ({"frequency": [{"at": "1 s", "processor": "cpu", "clock": 0}]}, "greater than 0"),
+        ({"frequency": [{"at": "1 s", "processor": "cpu", "clock": 0}]}, "greater than or equal to 0.001"),
         ({"thermal": {"ambient": "300 K", "nodes": {}}}, "a unit such as '25 degC'"),
         ({"colour": "red"}, "colour: unknown field"),
     ],
