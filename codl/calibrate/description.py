@@ -96,12 +96,17 @@ class Results:
         return noise(np.array(times, dtype=float))
 
     def slowdowns(self, lane: str) -> list[tuple[Work, float]]:
-        """(work, time together / time alone) of kernels that ran while the other processors worked too."""
+        """(work, time together / time alone) of kernels that ran while the other processors worked too.
+
+        Of undisturbed times: handing over many small probes keeps the host's thread busy, on a core that one of the
+        processors may be, as a network's larger kernels do not.
+        """
         by_probe = {timed.probe: timed.task for timed in self.program.timed if timed.phase == alone(lane)}
         found = []
         for timed in self.program.timed:
             if timed.phase == TOGETHER and timed.lane == lane and self.samples.tasks[timed.task]:
-                ratio = self.samples.median_ns(timed.task) / self.samples.median_ns(by_probe[timed.probe])
+                task, twin = timed.task, by_probe[timed.probe]
+                ratio = self.samples.undisturbed_ns(task) / self.samples.undisturbed_ns(twin)
                 found.append((self.work(timed.probe), ratio))
         return found
 

@@ -78,6 +78,10 @@ class Samples:
     def median_ns(self, task: str) -> float:
         return float(np.median(self.tasks[task]))
 
+    def undisturbed_ns(self, task: str) -> float:
+        """The lower quartile: what slows a task in every round is in it, what preempts it in some is not."""
+        return float(np.percentile(self.tasks[task], 25))
+
     def uncertainty(self) -> float:
         """Relative standard error of a typical task's median, from the spread between rounds."""
         if self.rounds < 3:
