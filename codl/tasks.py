@@ -135,6 +135,18 @@ class TaskGraph:
         return {task.id: task for task in self.tasks}
 
     @cached_property
+    def handed_over(self) -> Mapping[str, Task]:
+        """The command that each ENQUEUE task hands over, by the latter's id."""
+        by_id = self.by_id
+        return {
+            dep: task
+            for task in self.tasks
+            if task.kind in COMMANDS
+            for dep in task.deps
+            if by_id[dep].kind is TaskKind.ENQUEUE
+        }
+
+    @cached_property
     def digest(self) -> str:
         # Tuples of plain values, spelled out: walking the dataclasses generically takes ten times longer.
         buffers = sorted((b.name, b.tensor, b.region.ranges, b.space, b.nbytes) for b in self.buffers.values())

@@ -93,7 +93,7 @@ class FakeCost:
     def copy_ns(self, source: str, target: str, nbytes: float) -> float:
         return self.fixed + self.per_byte * nbytes
 
-    def task(self, task: Task) -> TaskCost:
+    def task(self, task: Task, handed_over: Task | None = None) -> TaskCost:
         ns = {
             TaskKind.MAP: self.map_ns, TaskKind.UNMAP: self.unmap_ns,
             TaskKind.TRANSFORM: lambda n: self.transform_ns(task.lane, n),

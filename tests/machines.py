@@ -52,7 +52,7 @@ class Prices:
     prices: Mapping[str, Price]
     graph: Graph = field(default=NOTHING)
 
-    def task(self, task: Task) -> Price:
+    def task(self, task: Task, handed_over: Task | None = None) -> Price:
         return self.prices.get(task.id, Price(0))
 
     def work(self, node: Node, out: Region) -> Work:

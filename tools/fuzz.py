@@ -19,8 +19,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -29,16 +29,14 @@ from tests.fuzzing import READERS, attempt
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def worker(cases: Any, position: Any, results: Any, memory_gb: float) -> None:
-    """Do the cases from `position` on; say of each what came of it. The parent sees in `position` where it is."""
+def worker(cases: list[tuple[str, int]], results: Connection, memory_gb: float) -> None:
+    """Do the cases, and say of each what came of it."""
     resource.setrlimit(resource.RLIMIT_AS, (int(memory_gb * 2**30),) * 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries write from C++
     warnings.simplefilter("error")  # as in the test run
     with tempfile.TemporaryDirectory() as folder:
-        while position.value < len(cases):
-            reader, seed = cases[position.value]
-            results.put((reader, seed, *outcome(reader, seed, Path(folder))))
-            position.value += 1
+        for reader, seed in cases:
+            results.send((reader, seed, *outcome(reader, seed, Path(folder))))
 
 
 def outcome(reader: str, seed: int, folder: Path) -> tuple[str, str]:
@@ -50,39 +48,43 @@ def outcome(reader: str, seed: int, folder: Path) -> tuple[str, str]:
     return ("refused", message) if message is not None else ("taken", "")
 
 
-def supervise(cases: list[tuple[str, int]], results: Any, arguments: argparse.Namespace) -> tuple[Any, Any, list[Any]]:
-    position = SPAWN.Value("q", 0)
-    state: list[Any] = [None, -1, time.monotonic()]  # process, last position seen, since when
-    state[0] = start(cases, position, results, arguments)
-    return cases, position, state
+class Lane:
+    """One process that works through its cases. One that hangs or dies is replaced behind the case that it was at."""
 
+    def __init__(self, cases: list[tuple[str, int]], arguments: argparse.Namespace) -> None:
+        self.cases, self.arguments = cases, arguments
+        self.done = 0
+        self._start()
 
-def start(cases: Any, position: Any, results: Any, arguments: argparse.Namespace) -> Any:
-    process = SPAWN.Process(target=worker, args=(cases, position, results, arguments.memory), daemon=True)
-    process.start()
-    return process
+    def _start(self) -> None:
+        self.results, theirs = SPAWN.Pipe(duplex=False)  # a pipe of its own: killing one process breaks no other's
+        arguments = (self.cases[self.done :], theirs, self.arguments.memory)
+        self.process = SPAWN.Process(target=worker, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
+        self._deadline = time.monotonic() + self.arguments.seconds + 20  # the first case waits for imports
 
+    def collect(self) -> list[tuple[str, int, str, str]]:
+        """(reader, seed, what, text) of the cases that ended since the last call."""
+        found = []
+        try:
+            while self.done < len(self.cases) and self.results.poll():
+                found.append(self.results.recv())
+                self.done += 1
+                self._deadline = time.monotonic() + self.arguments.seconds
+        except EOFError:
+            found.append(self._give_up(f"killed its process ({self.process.exitcode})"))
+        if self.done < len(self.cases) and time.monotonic() > self._deadline:
+            found.append(self._give_up(f"takes more than {self.arguments.seconds:g} s"))
+        return found
 
-def watch(lane: tuple[Any, Any, list[Any]], results: Any, arguments: argparse.Namespace) -> bool:
-    """Whether a worker has more to do. One that hangs or has died is reported, and replaced behind the case."""
-    cases, position, state = lane
-    now = time.monotonic()
-    if position.value != state[1]:
-        state[1:] = [position.value, now]
-    if position.value >= len(cases):
-        return bool(state[0].is_alive())
-    slow = now - state[2] > arguments.seconds + 20 * (position.value == 0)  # the first case waits for imports
-    if state[0].is_alive() and not slow:
-        return True
-    reader, seed = cases[position.value]
-    why = f"takes more than {arguments.seconds:g} s" if slow else f"killed its process ({state[0].exitcode})"
-    state[0].kill()
-    state[0].join()
-    results.put((reader, seed, "failed", why))
-    position.value += 1
-    state[0] = start(cases, position, results, arguments)
-    state[1:] = [position.value, time.monotonic() + 20]
-    return True
+    def _give_up(self, why: str) -> tuple[str, int, str, str]:
+        self.process.kill()
+        self.process.join()
+        reader, seed = self.cases[self.done]
+        self.done += 1
+        self._start()
+        return reader, seed, "failed", why
 
 
 def main() -> None:
@@ -102,23 +104,19 @@ def main() -> None:
         return
     readers = arguments.readers.split(",")
     cases = [(readers[k % len(readers)], arguments.seed + k // len(readers)) for k in range(arguments.inputs)]
-    results = SPAWN.Queue()
-    lanes = [supervise(cases[k :: arguments.jobs], results, arguments) for k in range(arguments.jobs)]
-    sys.exit(1 if collect(lanes, results, len(cases), arguments) else 0)
+    lanes = [Lane(cases[k :: arguments.jobs], arguments) for k in range(arguments.jobs)]
+    sys.exit(1 if collect(lanes, len(cases)) else 0)
 
 
-def collect(lanes: list[Any], results: Any, expected: int, arguments: argparse.Namespace) -> int:
+def collect(lanes: list[Lane], expected: int) -> int:
     """Print failures as they come and the counts at the end; the number of failures."""
     counts: Counter[tuple[str, str]] = Counter()
     messages: set[str] = set()
     kinds: Counter[str] = Counter()
     began, done = time.monotonic(), 0
     while done < expected:
-        for lane in lanes:
-            watch(lane, results, arguments)
         time.sleep(0.2)
-        while not results.empty():
-            reader, seed, what, text = results.get()
+        for reader, seed, what, text in [ended for lane in lanes for ended in lane.collect()]:
             done += 1
             counts[reader, what] += 1
             messages.add(text)

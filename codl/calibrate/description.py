@@ -18,7 +18,9 @@ from codl.calibrate.network import Probe, is_producer
 from codl.calibrate.phases import alone, reference_probe
 from codl.calibrate.sequence import TOGETHER
 from codl.calibrate.sequence import Sequence as Program
-from codl.cost.features import traffic
+from codl.cost.choice import matcher
+from codl.cost.features import launches, traffic
+from codl.cost.model import WORK_FIELDS
 from codl.graph import Graph
 from codl.hardware import (
     Calibration,
@@ -37,6 +39,7 @@ from codl.ops.launch import DeviceTraits
 from codl.ops.spec import Work
 from codl.real.devices import Assignment, DeviceInfo
 from codl.real.overheads import Overheads
+from codl.tasks import HOST_LANE
 
 LIBRARY = "codl"
 NS = 1e-9
@@ -115,9 +118,14 @@ def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardwa
     """The description of the machine on which the results were measured."""
     silicon = {lane: _silicon(lane, results) for lane in results.lanes}
     fitted = {lane: fit_library(results.timings(lane), silicon[lane], results.traits[lane]) for lane in results.lanes}
+    handing = {lane: _handing_over(results, lane, fitted[lane], silicon[lane]) for lane in results.lanes}
     processors = {
         lane: processor.model_copy(
-            update={"bandwidth": _bandwidth(processor, fitted[lane]), "contention": _contention(results, lane)}
+            update={
+                "bandwidth": _bandwidth(processor, fitted[lane]),
+                "contention": _contention(results, lane),
+                "enqueue": _significant(_median(handing[lane]) * NS),
+            }
         )
         for lane, processor in silicon.items()
     }
@@ -134,8 +142,8 @@ def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardwa
             "libraries": {LIBRARY: Library.model_validate({"choice": "fastest", "kernels": kernels})},
             "alignment": {"output_channel": max(block_channels(traits) for traits in results.traits.values())},
             "fingerprint": fingerprint,
-            "observed": _observed(results),
-            "calibration": tuple(_provenance(results, fitted, date)),
+            "observed": _observed(results, handing),
+            "calibration": tuple(_provenance(results, fitted, handing, date)),
         }
     )
 
@@ -166,7 +174,6 @@ def _silicon(lane: str, results: Results) -> Processor:
         "description": device.name,
         "cache": float(_last_level_cache()) if traits.cpu else 0.0,
         "bandwidth": 1.0,
-        "enqueue": _significant(_median(results.samples.enqueues[lane]) * NS),
     }
     if lane.startswith("cpu"):
         cores = Cluster(name="cores", cores=device.compute_units, frequency=clock, flops_per_cycle=per_cycle)
@@ -220,6 +227,19 @@ def _stream_slowdown(results: Results, lane: str) -> float:
     return max(1.0, _median(ratios) / _contention(results, lane)) if ratios else 1.0
 
 
+def _handing_over(results: Results, lane: str, fitted: Sequence[Fitted], processor: Processor) -> list[float]:
+    """Nanoseconds of the host for one launch, of every probe in every round."""
+    kernels = [(one.kernel, matcher(one.kernel, WORK_FIELDS)) for one in fitted]
+    found: list[float] = []
+    for timed in results.program.timed:
+        if timed.lane == lane:
+            work = results.work(timed.probe)
+            kernel = next(k for k, takes in kernels if k.algorithm == timed.probe.algorithm and takes(work))
+            count = launches(work, kernel, processor)
+            found += [ns / count for ns in results.samples.enqueues[timed.task]]
+    return found
+
+
 # -- sharing -----------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +250,7 @@ def _sharing(results: Results) -> Sharing:
         copy_=_copy_cost(results),
         pre_sync=_sync(results.samples, gpu, cpu),
         post_sync=_sync(results.samples, cpu, gpu),
+        host_wait={lane: _significant(_median(results.samples.syncs[lane, HOST_LANE]) * NS) for lane in results.lanes},
     )
 
 
@@ -249,12 +270,13 @@ def _copy_cost(results: Results) -> Linear:
     return Linear(fixed=_significant(fixed), per_byte=_significant(per_byte))
 
 
-def _observed(results: Results) -> Observed:
+def _observed(results: Results, handing: Mapping[str, Sequence[float]]) -> Observed:
     """Costs as distributions, and what measuring them cost."""
     gpu, cpu = results.lanes
     samples = results.samples
-    times = {f"processors.{lane}.enqueue": samples.enqueues[lane] for lane in results.lanes}
+    times: dict[str, Sequence[float]] = {f"processors.{lane}.enqueue": row for lane, row in handing.items()}
     times |= {"sharing.pre_sync": samples.syncs[gpu, cpu], "sharing.post_sync": samples.syncs[cpu, gpu]}
+    times |= {f"sharing.host_wait.{lane}": samples.syncs[lane, HOST_LANE] for lane in results.lanes}
     times |= {f"launch.{lane}": samples.gaps[lane] for lane in results.lanes}
     return Observed(
         spreads={path: _spread(row) for path, row in times.items() if row},
@@ -264,7 +286,7 @@ def _observed(results: Results) -> Observed:
     )
 
 
-def _spread(times_ns: Sequence[int]) -> Spread:
+def _spread(times_ns: Sequence[float]) -> Spread:
     low, median, high = (_significant(float(edge) * NS) for edge in np.percentile(times_ns, [10, 50, 90]))
     return Spread(low=low, median=median, high=high, samples=len(times_ns))
 
@@ -272,7 +294,9 @@ def _spread(times_ns: Sequence[int]) -> Spread:
 # -- provenance --------------------------------------------------------------------------------------------------------
 
 
-def _provenance(results: Results, fitted: Mapping[str, Sequence[Fitted]], date: str) -> list[Calibration]:
+def _provenance(
+    results: Results, fitted: Mapping[str, Sequence[Fitted]], handing: Mapping[str, Sequence[float]], date: str
+) -> list[Calibration]:
     """Where every constant comes from, the particular before the general."""
     samples = results.samples
     rounds = f"median of {samples.rounds} interleaved rounds"
@@ -292,7 +316,7 @@ def _provenance(results: Results, fitted: Mapping[str, Sequence[Fitted]], date: 
             residual="; ".join(noises), shapes=timed,
         )
     )  # fmt: skip
-    entries += _machine_provenance(results, rounds, date)
+    entries += _machine_provenance(results, handing, rounds, date)
     watts = f"{_WATTS_PER_CORE:g} W a core, {_GPU_WATTS:g} W a GPU, {_IDLE_WATTS:g} W idle"
     joules = f"{_JOULES_PER_BYTE * 1e12:g} pJ a byte"
     entries.append(
@@ -306,15 +330,19 @@ def _provenance(results: Results, fitted: Mapping[str, Sequence[Fitted]], date: 
     return entries
 
 
-def _machine_provenance(results: Results, rounds: str, date: str) -> list[Calibration]:
+def _machine_provenance(
+    results: Results, handing: Mapping[str, Sequence[float]], rounds: str, date: str
+) -> list[Calibration]:
     gpu, cpu = results.lanes
-    enqueues, syncs = results.samples.enqueues, results.samples.syncs
+    syncs = results.samples.syncs
     until = f"end of a command to the start of the next on the other lane, less the launch latency, {rounds}"
     measured = (
-        ("processors.*.enqueue", f"host time of one command, {rounds}",
-         "; ".join(_range(lane, enqueues[lane]) for lane in results.lanes)),
+        ("processors.*.enqueue", f"host time of one launch, {rounds}",
+         "; ".join(_range(lane, handing[lane]) for lane in results.lanes)),
         ("sharing.pre_sync", until, _range(f"{gpu} to {cpu}", syncs[gpu, cpu])),
         ("sharing.post_sync", until, _range(f"{cpu} to {gpu}", syncs[cpu, gpu])),
+        ("sharing.host_wait.*", f"end of a command to the host's going on, {rounds}",
+         "; ".join(_range(f"{lane} to host", syncs[lane, HOST_LANE]) for lane in results.lanes)),
         ("sharing.copy.*", f"copies of feature maps both ways, {rounds}", ""),
         ("processors.*.bandwidth", "highest rate at which any probe moved its data, caches included", ""),
         ("processors.*.contention", "kernels bound by arithmetic: beside the other processor's, over alone", ""),
@@ -326,7 +354,7 @@ def _machine_provenance(results: Results, rounds: str, date: str) -> list[Calibr
     ]
 
 
-def _range(label: str, times_ns: Sequence[int]) -> str:
+def _range(label: str, times_ns: Sequence[float]) -> str:
     """The middle of a distribution, in words."""
     low, high = np.percentile(times_ns, [10, 90]) / 1e3 if len(times_ns) else (0.0, 0.0)
     return f"{label} {low:.0f} to {high:.0f} us (10th to 90th percentile)"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codl.calibrate.sequence import TOGETHER, TURNS, Sequence
+from codl.calibrate.sequence import TOGETHER, TURNS, WAITS, Sequence
 from codl.errors import CodlError
 from codl.graph import Graph
 from codl.io import read_json, write_json
@@ -37,8 +37,9 @@ PRECISE = 0.01
 
 @dataclass
 class Samples:
-    """Times in nanoseconds, one a round: of kernels and copies by task id, of enqueues by lane, of waits between lanes
-    by (source, target), and of the gaps before kernels that ran back to back, by lane (the launch latency)."""
+    """Times in nanoseconds, one a round: of kernels and copies by task id, of handing each of them over by the same id,
+    of waits between lanes (the host's among them) by (source, target), and of the gaps before kernels that ran back to
+    back, by lane (the launch latency)."""
 
     tasks: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     enqueues: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -95,19 +96,19 @@ class Samples:
         """Read one round."""
         kept = {timed.task for timed in sequence.timed} | set(sequence.copies)
         kept -= _left_alone(trace, sequence)
-        waiting = {timed.task for timed in sequence.timed if timed.phase == TURNS}
+        waiting = {timed.task for timed in sequence.timed if timed.phase in (TURNS, WAITS)}
         for task_id, occupied in occupancy(trace, sequence.tasks).items():
             if task_id in kept:
                 self.tasks[task_id].append(occupied)
                 if task_id not in waiting:
                     span = trace.by_id[task_id]
                     self.gaps[span.lane].append(occupied - span.duration_ns)
-        by_id = sequence.tasks.by_id
+        by_id, handed_over = sequence.tasks.by_id, sequence.tasks.handed_over
         for span in trace.spans:
             task = by_id[span.task_id]
-            if task.kind is TaskKind.ENQUEUE:
-                self.enqueues[task.source].append(span.duration_ns)
-            elif task.kind is TaskKind.SYNC and task.chain.startswith(TURNS):
+            if task.id in handed_over:
+                self.enqueues[handed_over[task.id].id].append(span.duration_ns)
+            elif task.kind is TaskKind.SYNC and task.chain.startswith((TURNS, WAITS)):
                 self.syncs[task.source, task.lane].append(span.duration_ns)
         self.rounds += 1
 

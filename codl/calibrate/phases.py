@@ -7,13 +7,14 @@ from collections.abc import Sequence as Series
 import numpy as np
 
 from codl.calibrate.network import Probe, is_producer, probes
-from codl.calibrate.sequence import TOGETHER, TURNS, Sequence, SequenceBuilder, interleave
+from codl.calibrate.sequence import TOGETHER, TURNS, WAITS, Sequence, SequenceBuilder, interleave
 from codl.graph import Graph
 from codl.real.devices import Assignment
 
 _TURNS = 24
 _TOGETHER = 48
 """Most probes that run on every processor at once."""
+_HOST_WAITS = 6
 _REFERENCE_EVERY = 12
 _COPIES = 2
 
@@ -51,6 +52,8 @@ def build_sequence(graph: Graph, devices: Assignment, lanes: tuple[str, ...]) ->
     _turns(builder, lanes, [reference, *_short(graph)])
     if not devices.shared_memory:
         _copies(builder, lanes, graph)
+    builder.barrier()
+    _host_waits(builder, lanes, graph, devices.shared_memory)
     return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies))
 
 
@@ -73,6 +76,18 @@ def _turns(builder: SequenceBuilder, lanes: tuple[str, ...], kernels: Series[Pro
     for turn in range(_TURNS):
         lane = lanes[turn % len(lanes)]
         last = builder.probe(lane, TURNS, kernels[turn // len(lanes) % len(kernels)], after=last)
+
+
+def _host_waits(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph, shared: bool) -> None:
+    """What the host waits for at the end of a run: a kernel, or what was copied into its memory."""
+    kernels = [reference_probe(graph), *_short(graph)]
+    value = min((node.output for node in graph.nodes if is_producer(node)), key=lambda name: graph.tensors[name].nbytes)
+    for turn in range(_HOST_WAITS):
+        for lane in lanes:
+            last = builder.probe(lane, WAITS, kernels[turn % len(kernels)])
+            if not shared and lane == lanes[0]:
+                last = builder.copy(lanes[-1], lane, value)
+            builder.host_wait(last)
 
 
 def _copies(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph) -> None:

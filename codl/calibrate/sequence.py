@@ -19,6 +19,8 @@ TOGETHER = "both"
 """The phase in which every lane works."""
 TURNS = "turn"
 """The phase in which each kernel waits for another lane's; its waits are measured."""
+WAITS = "wait"
+"""The phase in which the host waits for every command, as it does at the end of a run; its waits are measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,13 @@ class SequenceBuilder:
     _count: int = 0
 
     def probe(self, lane: str, phase: str, probe: Probe, after: str = "") -> str:
-        """Append a probe to a lane, behind what makes its inputs. With `after`, a task of another lane that it waits
-        for, its inputs are old ones."""
+        """Append a probe to a lane, behind what makes its inputs; in phases that measure waits, its inputs are old
+        ones. `after`: a task of another lane that it waits for."""
         chain = f"{phase}{self._count:04d}"
         self._count += 1
         if after:
             self._wait(chain, lane, after)
-        for _, tensor in self.graph.variable_inputs(probe.node) if phase != TURNS else ():
+        for _, tensor in self.graph.variable_inputs(probe.node) if phase not in (TURNS, WAITS) else ():
             maker = self.graph.producer[tensor.name]
             algorithm = REGISTRY[maker].algorithms(self.graph, maker)[0]
             self._kernel(chain, lane, Probe(maker, Region.full(tensor.shape), algorithm))
@@ -81,7 +83,7 @@ class SequenceBuilder:
         self._append(task)
         return task.id
 
-    def copy(self, lane: str, source: str, value: str) -> None:
+    def copy(self, lane: str, source: str, value: str) -> str:
         """Append a copy of a whole produced value from another lane's memory to a lane's."""
         chain = f"copy{self._count:04d}"
         self._count += 1
@@ -97,6 +99,16 @@ class SequenceBuilder:
         )  # fmt: skip
         self._append(task)
         self.copies.append((task.id, nbytes))
+        return task.id
+
+    def host_wait(self, after: str) -> None:
+        """Let the host wait for a task before it hands over anything more."""
+        chain = f"{WAITS}{self._count:04d}"
+        self._count += 1
+        source = after.rpartition("@")[2]
+        self._append(
+            Task(f"{chain}/wait@host", TaskKind.SYNC, HOST_LANE, "", chain, (after,), source=source, why="calibration")
+        )
 
     def barrier(self) -> None:
         """Nothing that follows starts before everything so far has ended."""

@@ -377,6 +377,12 @@ def form(kernel: Kernel) -> Form:
     return found
 
 
+def launches(work: Any, kernel: Kernel, processor: Processor) -> float:
+    """Launches that a kernel consists of, each of which the host hands over by itself; 1 where its formula counts no
+    launches."""
+    return float(form(kernel).quantities(work, kernel, processor).get("launch", 1.0))
+
+
 def traffic(work: Any, kernel: Kernel, processor: Processor) -> Any:
     """Bytes that cross the memory bus: the compulsory ones, and scratch data that the last-level cache cannot hold."""
     compulsory = 1.0 * (work.input_bytes + work.output_bytes + work.weight_bytes) * (kernel.element_bytes / FLOAT)

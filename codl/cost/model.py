@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from codl.cost.choice import matcher
-from codl.cost.features import form, traffic
+from codl.cost.features import form, launches, traffic
 from codl.errors import UncalibratedError
 from codl.graph import Graph, Node
 from codl.hardware import Hardware, Kernel
 from codl.ops import REGISTRY
 from codl.ops.spec import Work
 from codl.region import Region
-from codl.tasks import Task, TaskKind
+from codl.tasks import HOST_LANE, Task, TaskKind
 
-_WORK_FIELDS = frozenset(field.name for field in fields(Work))
+WORK_FIELDS = frozenset(field.name for field in fields(Work))
 NS = 1e9
 
 
@@ -95,7 +95,7 @@ class CostModel:
     def _prepare(self, processor: str) -> tuple[_Candidate, ...]:
         kernels = self.hardware.kernels(processor, self.data_types[processor])
         return tuple(
-            _Candidate(kernel, matcher(kernel, _WORK_FIELDS), predictor(kernel, self.hardware, processor))
+            _Candidate(kernel, matcher(kernel, WORK_FIELDS), predictor(kernel, self.hardware, processor))
             for kernel in kernels
         )
 
@@ -179,9 +179,19 @@ class CostModel:
 
     # Sharing
 
-    def enqueue_ns(self, processor: str) -> float:
-        """Host time of one command for a processor."""
-        return float(self.hardware.processors[processor].enqueue * NS)
+    def enqueue_ns(self, processor: str, command: Task | None = None) -> float:
+        """Host time of one command for a processor; of a kernel, for each of its launches."""
+        launches = self._launches(command) if command is not None and command.kind is TaskKind.KERNEL else 1.0
+        return float(self.hardware.processors[processor].enqueue * launches * NS)
+
+    def _launches(self, task: Task) -> float:
+        """Launches that a kernel task consists of, as its formula counts them."""
+        node, out = self._computed(task)
+        if out.empty:
+            return 1.0  # a marker
+        work = self.work(node, out)
+        kernel = self._select(node, work, task.lane, task.algorithm).kernel
+        return launches(work, kernel, self.hardware.processors[task.lane])
 
     def sync_ns(self, source: str, target: str, bound: bool = False) -> float:
         """From the end of a command on `source` until `target` goes on.
@@ -192,6 +202,8 @@ class CostModel:
         if source == target:
             return 0.0
         sharing = self.hardware.sharing
+        if target == HOST_LANE and source in sharing.host_wait:
+            return float(sharing.host_wait[source] * NS)
         if target in self.hardware.processors and self.hardware.processors[target].kind == "gpu":
             return float(sharing.post_sync * NS)
         if bound and sharing.pre_sync_bound is not None:
@@ -214,15 +226,18 @@ class CostModel:
 
     # Tasks
 
-    def task(self, task: Task) -> TaskCost:
-        """The cost of one task of a task graph, alone on the machine. An empty task costs nothing."""
+    def task(self, task: Task, handed_over: Task | None = None) -> TaskCost:
+        """The cost of one task of a task graph, alone on the machine. An empty task costs nothing.
+
+        Args:
+            handed_over: of an ENQUEUE task, the command.
+        """
         if task.kind is TaskKind.KERNEL:
-            node = self.graph.by_name[task.op]
-            out = next((a.region for a in task.writes), Region.full(self.graph.tensors[node.output].shape))
+            node, out = self._computed(task)
             cost = self.kernel(node, out, task.lane, task.algorithm)
             return TaskCost(round(cost.ns), round(cost.nbytes), cost.joules)
         if task.kind is TaskKind.ENQUEUE:
-            return TaskCost(round(self.enqueue_ns(self._target(task))), 0, 0.0)
+            return TaskCost(round(self.enqueue_ns(self._target(task), handed_over)), 0, 0.0)
         if task.kind is TaskKind.SYNC:
             return TaskCost(round(self.sync_ns(task.source, task.lane)), 0, 0.0)
         if task.kind is TaskKind.TRANSFORM:
@@ -239,11 +254,12 @@ class CostModel:
             return Origin(f"processors.{self._target(task)}.enqueue")
         if task.kind is TaskKind.SYNC:
             target = self.hardware.processors.get(task.lane)
+            if task.lane == HOST_LANE and task.source in self.hardware.sharing.host_wait:
+                return Origin(f"sharing.host_wait.{task.source}")
             return Origin("sharing.post_sync" if target and target.kind == "gpu" else "sharing.pre_sync")
         if task.kind is not TaskKind.KERNEL:
             return Origin(f"sharing.{task.kind.value}")
-        node = self.graph.by_name[task.op]
-        out = next((a.region for a in task.writes), Region.full(self.graph.tensors[node.output].shape))
+        node, out = self._computed(task)
         if out.empty:
             return Origin(f"processors.{task.lane}")
         work = self.work(node, out)
@@ -258,6 +274,11 @@ class CostModel:
         if candidate.predict(work)[0] * NS > sum(parts.values()) * (1 + 1e-9) + self.hardware.dispatch(task.lane) * NS:
             return Origin(f"processors.{task.lane}.bandwidth")
         return Origin(path, parts)
+
+    def _computed(self, task: Task) -> tuple[Node, Region]:
+        """The operator of a kernel task, and what it computes of the first output."""
+        node = self.graph.by_name[task.op]
+        return node, next((a.region for a in task.writes), Region.full(self.graph.tensors[node.output].shape))
 
     def _target(self, task: Task) -> str:
         """The processor that an enqueue is for: its `source` or the lane named at the end of its id."""
@@ -291,7 +312,7 @@ def predictor(
         seconds = sum(amounts[name] * time for name, time in units) + dispatch
         nbytes = traffic(work, kernel, silicon)
         floor = nbytes / bandwidth
-        if isinstance(seconds, float):
+        if isinstance(seconds, float) and isinstance(floor, float):
             return max(seconds, floor), nbytes
         return seconds + (floor - seconds) * (floor > seconds), nbytes
 

@@ -75,7 +75,7 @@ class Processor(_Strict):
     active_power: Watts
     """Drawn while it works, above the device's idle power and without what its memory traffic costs."""
     enqueue: Seconds = 0.0
-    """Time of the host thread for one command."""
+    """Time of the host thread for one command, and for each launch of a kernel that consists of several."""
     contention: float = Field(default=1.0, ge=1.0)
     """How much longer its kernels take while another processor works too, beyond the sharing of bandwidth."""
     clock_scale: float = Field(default=1.0, gt=0)
@@ -139,6 +139,8 @@ class Sharing(_Strict):
     """The value that a planner should count with, where it differs from the typical one."""
     post_sync: Seconds
     """Until a GPU goes on after a CPU (or another GPU) is done."""
+    host_wait: dict[str, Seconds] = {}
+    """Until the host's thread, asleep, goes on after a processor is done; `pre_sync` for those not given."""
 
 
 class Power(_Strict):

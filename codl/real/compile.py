@@ -67,6 +67,8 @@ class Compiler:
         tasks, graph = self.tasks, self.graph
         own = {name for names in tasks.inputs.values() for name in names} | set(tasks.outputs.values())
         own.update(name for names in (*self._map_plan.buffers.values(), self._map_plan.before) for name in names)
+        reached = self._reached_from_elsewhere()
+        own.update(reached)
         dtype_of = {name: graph.tensors[buffer.tensor].dtype for name, buffer in tasks.buffers.items()}
         numbers = shared_blocks(tasks, [name for name in tasks.buffers if name not in own and dtype_of[name] == FLOATS])
         sizes: dict[int, int] = {}
@@ -77,13 +79,25 @@ class Compiler:
         for name, buffer in tasks.buffers.items():
             memory = self._memory(buffer.space)
             if name not in numbers:
-                storage[name] = memory.allocate(name, buffer.region, dtype_of[name])
+                storage[name] = memory.allocate(name, buffer.region, dtype_of[name], reached.get(name))
                 continue
             number = numbers[name]
             if number not in blocks:
                 blocks[number] = memory.block(f"intermediate values {number}", sizes[number])
             storage[name] = memory.place(name, buffer.region, dtype_of[name], blocks[number])
         return storage
+
+    def _reached_from_elsewhere(self) -> dict[str, Memory]:
+        """Buffers in the host's memory that a device with a memory of its own copies from or to, with that memory."""
+        found: dict[str, Memory] = {}
+        for task in self.tasks.tasks:
+            if task.kind is TaskKind.COPY:
+                for read, write in zip(task.reads, task.writes, strict=True):
+                    for here, there in ((read.buffer, write.buffer), (write.buffer, read.buffer)):
+                        mine, other = (self._memory(self.tasks.buffers[name].space) for name in (here, there))
+                        if mine.in_host and not other.in_host:
+                            found[here] = other
+        return found
 
     # -- tasks to steps ----------------------------------------------------------------------------------------------
 

@@ -27,10 +27,14 @@ _LEAST_BYTES = 64  # OpenCL has no empty buffer, and kernels may load a whole ve
 
 def aligned(nbytes: int) -> np.ndarray:
     """Zeroed bytes that begin at a page: what devices that share the host's memory take without copying."""
-    size = -(-max(nbytes, _LEAST_BYTES) // _LEAST_BYTES) * _LEAST_BYTES
+    size = _rounded(nbytes)
     raw = np.zeros(size + _PAGE, np.uint8)
     start = -raw.ctypes.data % _PAGE
     return raw[start : start + size]
+
+
+def _rounded(nbytes: int) -> int:
+    return -(-max(nbytes, _LEAST_BYTES) // _LEAST_BYTES) * _LEAST_BYTES
 
 
 def host_only(dtype: str) -> bool:
@@ -104,8 +108,12 @@ class Memory:
         self._largest = min(device.max_mem_alloc_size for device in context.devices)
         self._capacity = min(device.global_mem_size for device in context.devices)
 
-    def allocate(self, name: str, region: Region, dtype: str) -> Allocation:
+    def allocate(self, name: str, region: Region, dtype: str, reached_from: Memory | None = None) -> Allocation:
         """Zeroed storage for a box of a tensor.
+
+        Args:
+            reached_from: the memory of a device that copies from or to this storage, which lies in the host's memory;
+                it is pinned for that device then, which so transfers it several times faster.
 
         Raises:
             DeviceError: it is larger than the device allows, or there is no memory left.
@@ -114,7 +122,7 @@ class Memory:
             return Allocation(name, region, np.dtype(object), 0, self, None, np.full(region.size, "", object))
         form = np.dtype(dtype)
         nbytes = region.size * form.itemsize
-        device, host = self._buffer(name, nbytes)
+        device, host = self._around_pinned(reached_from, nbytes) if reached_from else self._buffer(name, nbytes)
         return Allocation(name, region, form, nbytes, self, device, None if host is None else host.view(form))
 
     def block(self, name: str, nbytes: int) -> Allocation:
@@ -166,6 +174,11 @@ class Memory:
 
     def read(self, buffer: Any, flat: np.ndarray) -> None:
         opencl().enqueue_copy(self._queue, flat, buffer, is_blocking=True)
+
+    def _around_pinned(self, other: Memory, nbytes: int) -> tuple[cl.Buffer, np.ndarray]:
+        host = other.pinned(_rounded(nbytes))
+        host[:] = 0
+        return self.around(host), host
 
     def _buffer(self, name: str, nbytes: int) -> tuple[cl.Buffer, np.ndarray | None]:
         ocl = opencl()

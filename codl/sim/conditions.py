@@ -47,7 +47,7 @@ def check(workload: Workload, hardware: Hardware) -> None:
     """Raise `InputError` where the workload names a processor that the hardware lacks, or wants more bandwidth than
     there is."""
     known = set(hardware.processors)
-    named = [("background", load.processor) for load in workload.background if load.processor]
+    named = [("background", load.processor) for load in workload.background if load.processor is not None]
     named += [("frequency", step.processor) for step in workload.frequency]
     if workload.thermal:
         named += [("thermal.trips", trip.processor) for trip in workload.thermal.trips]

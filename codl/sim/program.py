@@ -36,7 +36,7 @@ class Cost(Protocol):
 
     @property
     def graph(self) -> Graph: ...
-    def task(self, task: Task) -> TaskCost: ...
+    def task(self, task: Task, handed_over: Task | None = None) -> TaskCost: ...
     def work(self, node: Node, out: Region) -> Work: ...
 
 
@@ -69,7 +69,7 @@ class Program:
         """
         known = measured or {}
         order = Order.of(tasks)
-        costs = [cost.task(task) for task in tasks.tasks]
+        costs = [cost.task(task, tasks.handed_over.get(task.id)) for task in tasks.tasks]
         slowdown = {name: processor.contention for name, processor in hardware.processors.items()}
         crowds = any(value > 1 for value in slowdown.values())
         fixed = [task.id in known for task in tasks.tasks]

@@ -28,7 +28,7 @@ from codl.real.clock import ClockOffset
 from codl.real.devices import Assignment, DeviceInfo
 from codl.real.overheads import Overheads
 from codl.region import Region
-from codl.tasks import Task, TaskGraph, TaskKind
+from codl.tasks import HOST_LANE, Task, TaskGraph, TaskKind
 from codl.trace import Span, Trace
 from tests.graphs import residual
 
@@ -269,11 +269,12 @@ def _samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: fl
         ns = _invented_ns(work)
         ns *= together if timed.phase == TOGETHER else 1.0
         samples.tasks[timed.task] = [round(ns * random.lognormal(0, jitter)) for _ in range(5)]
+        samples.enqueues[timed.task] = [6000, 7000, 8000]
     for task, nbytes in sequence.copies.items():
         samples.tasks[task] = [round(30_000 + nbytes / 5)] * 5
     for lane, other in (LANES, LANES[::-1]):
-        samples.enqueues[lane] = [6000, 7000, 8000]
         samples.syncs[lane, other] = [30_000 if lane == "gpu" else 50_000]
+        samples.syncs[lane, HOST_LANE] = [60_000 if lane == "gpu" else 80_000]
         samples.gaps[lane] = [10_000]
     return samples
 
@@ -328,6 +329,7 @@ def test_an_invented_machine_is_described_as_it_is(invented: Callable[..., None]
     assert found.sharing.kind == "unified"
     assert found.sharing.pre_sync == pytest.approx(20e-6)
     assert found.sharing.post_sync == pytest.approx(40e-6)
+    assert found.sharing.host_wait == pytest.approx({"gpu": 60e-6, "cpu": 80e-6})
     assert found.processors["cpu"].enqueue == pytest.approx(7e-6)
     assert found.processors["cpu"].contention == pytest.approx(1.2)
     assert found.alignment == {"output_channel": 16}

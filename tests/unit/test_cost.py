@@ -405,6 +405,45 @@ def test_sharing_costs_of_every_kind_of_task() -> None:
     assert enqueue.duration_ns == 15_000
 
 
+def test_every_launch_of_a_kernel_is_handed_over_by_itself() -> None:
+    graph, node = conv_graph()
+    hardware = load("sd855")
+    whole = Region.full(graph.tensors["y"].shape)
+    kernels = (
+        kernel(name="one", form="tiled-gpu", fixed={"launch": "1 us"}),
+        kernel(name="three", algorithm="winograd4", form="tiled-gpu-winograd", tile=4, fixed={"launch": "1 us"}),
+    )
+    gpu = hardware.processors["gpu"].model_copy(update={"compute_units": 1})
+    library = hardware.libraries[hardware.library]
+    own = library.model_copy(update={"kernels": {**library.kernels, "gpu": {"buffer": kernels}}})
+    changed = hardware.model_copy(
+        update={"processors": {**hardware.processors, "gpu": gpu}, "libraries": {hardware.library: own}}
+    )
+    cost = CostModel(changed, graph, {"gpu": "buffer", "cpu": "buffer"})
+    enqueue = Task("c0/conv/enqueue@gpu", TaskKind.ENQUEUE, "host", "conv", source="gpu")
+
+    def ns(region: Region, algorithm: str) -> int:
+        command = Task("k", TaskKind.KERNEL, "gpu", "conv", writes=(Access("y", region),), algorithm=algorithm)
+        return cost.task(enqueue, command).duration_ns
+
+    assert cost.task(enqueue).duration_ns == 15_000
+    assert ns(whole, "direct") == 15_000
+    assert ns(whole, "winograd4") == 45_000
+    assert ns(whole.along(2, 3, 3), "winograd4") == 15_000  # a marker
+
+
+def test_the_host_waits_for_each_processor_as_long_as_its_description_says() -> None:
+    graph, _ = conv_graph()
+    hardware = load("sd855")
+    sharing = hardware.sharing.model_copy(update={"host_wait": {"cpu": 70e-6}})
+    cost = CostModel(hardware.model_copy(update={"sharing": sharing}), graph)
+    assert cost.sync_ns("cpu", "host") == pytest.approx(70_000)
+    assert cost.sync_ns("gpu", "host") == cost.sync_ns("gpu", "cpu")
+    wait = Task("end/wait@host", TaskKind.SYNC, "host", source="cpu", why="the end")
+    assert cost.task(wait).duration_ns == 70_000
+    assert cost.origin(wait).constants == "sharing.host_wait.cpu"
+
+
 # Fitting
 
 

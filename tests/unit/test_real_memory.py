@@ -83,16 +83,18 @@ def test_host_memory_is_page_aligned_and_zero(nbytes: int) -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((2, 3, 4, 5), "float32"), ((), "int64"), ((0, 3), "float32"), ((7,), "bool")]
 )
-def test_allocations_give_back_what_was_written(shape: tuple[int, ...], dtype: str) -> None:
+@pytest.mark.parametrize("pinned", [False, True])
+def test_allocations_give_back_what_was_written(shape: tuple[int, ...], dtype: str, pinned: bool) -> None:
     lane = Lanes.open({"cpu": halves().cpu}).by_name["cpu"]
+    other = Lanes.open({"gpu": halves().gpu}).by_name["gpu"].memory if pinned else None
     values = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
-    storage = lane.memory.allocate("t", Region.full(shape), dtype)
+    storage = lane.memory.allocate("t", Region.full(shape), dtype, other)
     assert not storage.read().any()
     storage.write(values)
     read = storage.read()
     np.testing.assert_array_equal(read, values)
     assert (read.dtype, read.shape) == (values.dtype, shape)
-    assert lane.memory.nbytes >= values.nbytes
+    assert (other or lane.memory).nbytes >= values.nbytes
 
 
 def test_buffers_beyond_the_device_are_refused() -> None:
