@@ -406,7 +406,7 @@ def test_sharing_costs_of_every_kind_of_task() -> None:
 
 
 def test_every_launch_of_a_kernel_is_handed_over_by_itself() -> None:
-    graph, node = conv_graph()
+    graph, _ = conv_graph()
     hardware = load("sd855")
     whole = Region.full(graph.tensors["y"].shape)
     kernels = (
