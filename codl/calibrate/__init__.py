@@ -24,7 +24,7 @@ __all__ = [
     "cache", "calibrate", "collect", "fingerprint", "load_or_calibrate", "partial_path",
 ]  # fmt: skip
 
-REVISION = 3
+REVISION = 4
 """Of the method: descriptions made by an older one are not used."""
 NOISE_LIMIT = 0.25
 """A description is refused when the reference kernel's times spread by more than this (half the interquartile range

@@ -39,7 +39,7 @@ from codl.ops.launch import DeviceTraits
 from codl.ops.spec import Work
 from codl.real.devices import Assignment, DeviceInfo
 from codl.real.overheads import Overheads
-from codl.tasks import HOST_LANE
+from codl.tasks import HOST_LANE, TaskKind
 
 LIBRARY = "codl"
 NS = 1e-9
@@ -228,16 +228,23 @@ def _stream_slowdown(results: Results, lane: str) -> float:
 
 
 def _handing_over(results: Results, lane: str, fitted: Sequence[Fitted], processor: Processor) -> list[float]:
-    """Nanoseconds of the host for one launch, of every probe in every round."""
+    """Nanoseconds of the host for one launch, by round: while the processor works alone, all of that time over all
+    launches. What a driver does for one command it may do in the call for the next."""
     kernels = [(one.kernel, matcher(one.kernel, WORK_FIELDS)) for one in fitted]
-    found: list[float] = []
-    for timed in results.program.timed:
-        if timed.lane == lane:
-            work = results.work(timed.probe)
-            kernel = next(k for k, takes in kernels if k.algorithm == timed.probe.algorithm and takes(work))
-            count = launches(work, kernel, processor)
-            found += [ns / count for ns in results.samples.enqueues[timed.task]]
-    return found
+    probes = {timed.task: timed.probe for timed in results.program.timed if timed.phase == alone(lane)}
+    count, spent = 0.0, np.zeros(results.samples.rounds)
+    for task in results.program.tasks.tasks:
+        if task.kind is not TaskKind.KERNEL or not task.chain.startswith(alone(lane)):
+            continue
+        probe = probes.get(task.id)
+        if probe is None:  # makes an input
+            count += 1
+        else:
+            work = results.work(probe)
+            kernel = next(k for k, takes in kernels if k.algorithm == probe.algorithm and takes(work))
+            count += launches(work, kernel, processor)
+        spent += results.samples.enqueues[task.id]
+    return [float(ns) for ns in spent / count]
 
 
 # -- sharing -----------------------------------------------------------------------------------------------------------
@@ -250,7 +257,11 @@ def _sharing(results: Results) -> Sharing:
         copy_=_copy_cost(results),
         pre_sync=_sync(results.samples, gpu, cpu),
         post_sync=_sync(results.samples, cpu, gpu),
-        host_wait={lane: _significant(_median(results.samples.syncs[lane, HOST_LANE]) * NS) for lane in results.lanes},
+        host_wait={
+            lane: _significant(_median(times) * NS)
+            for lane in results.lanes
+            if (times := results.samples.syncs.get((lane, HOST_LANE)))
+        },
     )
 
 
@@ -276,7 +287,7 @@ def _observed(results: Results, handing: Mapping[str, Sequence[float]]) -> Obser
     samples = results.samples
     times: dict[str, Sequence[float]] = {f"processors.{lane}.enqueue": row for lane, row in handing.items()}
     times |= {"sharing.pre_sync": samples.syncs[gpu, cpu], "sharing.post_sync": samples.syncs[cpu, gpu]}
-    times |= {f"sharing.host_wait.{lane}": samples.syncs[lane, HOST_LANE] for lane in results.lanes}
+    times |= {f"sharing.host_wait.{lane}": samples.syncs.get((lane, HOST_LANE), []) for lane in results.lanes}
     times |= {f"launch.{lane}": samples.gaps[lane] for lane in results.lanes}
     return Observed(
         spreads={path: _spread(row) for path, row in times.items() if row},
@@ -342,7 +353,8 @@ def _machine_provenance(
         ("sharing.pre_sync", until, _range(f"{gpu} to {cpu}", syncs[gpu, cpu])),
         ("sharing.post_sync", until, _range(f"{cpu} to {gpu}", syncs[cpu, gpu])),
         ("sharing.host_wait.*", f"end of a command to the host's going on, {rounds}",
-         "; ".join(_range(f"{lane} to host", syncs[lane, HOST_LANE]) for lane in results.lanes)),
+         "; ".join(_range(f"{lane} to host", syncs[lane, HOST_LANE]) for lane in results.lanes
+                   if (lane, HOST_LANE) in syncs)),
         ("sharing.copy.*", f"copies of feature maps both ways, {rounds}", ""),
         ("processors.*.bandwidth", "highest rate at which any probe moved its data, caches included", ""),
         ("processors.*.contention", "kernels bound by arithmetic: beside the other processor's, over alone", ""),

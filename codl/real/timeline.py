@@ -66,9 +66,12 @@ def spans(tasks: TaskGraph, schedule: Schedule, record: Record, clocks: Mapping[
             args,
         )
 
+    free: int | None = None
     for index, step in enumerate(schedule.steps):
         _sync_spans(schedule, index, times, add)
         before, after = record.handed[step.begun_by if step.begun_by >= 0 else index]
+        if step.host_waits:
+            free = None
         if step.task is None:
             continue
         if step.task.kind is TaskKind.SYNC:  # on the host: it ends when the host goes on
@@ -76,12 +79,16 @@ def spans(tasks: TaskGraph, schedule: Schedule, record: Record, clocks: Mapping[
             start = min(max(ready, _host_free(schedule, index, record)), times[index].end)
             last = _latest(schedule, step.host_waits, times)
             add(step.task, min(start, times[index].queued), start, times[index].end, last)
+            free = None
             continue
         if step.enqueue:
             # A step on the host is no command: nothing is handed to a driver. A command that a device began before the
-            # driver's call returned (the host was preempted in it) did not wait for the rest of the call.
-            handed = before if step.place is HOST else min(after, max(before, times[index].start))
-            add(tasks.by_id[step.enqueue], before, before, handed)
+            # driver's calls returned (of several launches, or the host was preempted) did not wait for the rest of
+            # them. The host did: what it does between two commands delays the second.
+            begin = before if free is None or step.place is HOST else free
+            handed = begin if step.place is HOST else min(after, max(before, times[index].start))
+            add(tasks.by_id[step.enqueue], begin, begin, handed)
+            free = None if step.place is HOST else handed
         add(step.task, times[index].queued, times[index].start, times[index].end)
     return tuple(table[task.id] for task in tasks.tasks)
 

@@ -269,9 +269,11 @@ def _samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: fl
         ns = _invented_ns(work)
         ns *= together if timed.phase == TOGETHER else 1.0
         samples.tasks[timed.task] = [round(ns * random.lognormal(0, jitter)) for _ in range(5)]
-        samples.enqueues[timed.task] = [6000, 7000, 8000]
     for task, nbytes in sequence.copies.items():
         samples.tasks[task] = [round(30_000 + nbytes / 5)] * 5
+    for task in sequence.tasks.tasks:
+        if task.kind is TaskKind.KERNEL:
+            samples.enqueues[task.id] = [6500, 7000, 7000, 7500, 8000]
     for lane, other in (LANES, LANES[::-1]):
         samples.syncs[lane, other] = [30_000 if lane == "gpu" else 50_000]
         samples.syncs[lane, HOST_LANE] = [60_000 if lane == "gpu" else 80_000]
