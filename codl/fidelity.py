@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from codl import models
-from codl.calibrate import fingerprint
+from codl.calibrate import PaceMeter, fingerprint
 from codl.compare import Comparison, compare_traces, rank_correlation, regret
 from codl.compare.diverse import diverse_plans
 from codl.cost import CostModel
@@ -27,7 +27,11 @@ MEMORY = 4e9
 
 @dataclass(frozen=True)
 class Compared:
-    """One plan in both worlds. `scale` is the machine's pace during its group's runs, relative to the first group's."""
+    """One plan in both worlds.
+
+    `scale` is the machine's pace during its group's runs, relative to the first group's; `pace` is calibration's
+    reference kernel around those runs, over its time when the machine was described (None where that is not known).
+    """
 
     run: Prepared
     simulated: SimulationResult
@@ -35,6 +39,13 @@ class Compared:
     comparison: Comparison
     max_relative_error: float | None = None
     scale: float = 1.0
+    pace: float | None = None
+
+    @property
+    def noise(self) -> float:
+        """How far the machine was from the one that was described, and from itself: the larger of the runs' spread and
+        of the distance of `pace` from 1."""
+        return max(self.measurement.noise, abs((self.pace or 1.0) - 1))
 
     @property
     def pair(self) -> tuple[float, float]:
@@ -64,9 +75,10 @@ def compare_plans(
     if check:
         told(f"running {plans[0].model} through ONNX Runtime")
         expected = run_onnxruntime(models.original(plans[0].model), inputs)
-    left, pace = list(plans), 0.0
+    left, first = list(plans), 0.0
     while left:
         with ExitStack() as stack:
+            meter = stack.enter_context(PaceMeter(plans[0].hardware, devices))
             group: list[Prepared] = []
             executors: list[Executor] = []
             if found:
@@ -77,26 +89,31 @@ def compare_plans(
                 group.append(left.pop(0))
                 executors.append(stack.enter_context(executor_for(group[-1], devices)))
             told(f"measuring {group[-1].model}: {', '.join(run.plan.planner for run in group)}")
+            paces = [meter()]
             measured = measure_interleaved(executors, inputs, runs)
+            paces.append(meter())
         reference = measured[0].median_ms
-        pace = pace or reference
+        first = first or reference
+        pace = max((pace for pace in paces if pace is not None), key=lambda pace: abs(pace - 1), default=None)
         for run, measurement in list(zip(group, measured, strict=True))[1 if found else 0 :]:
             error = None
             if expected is not None:
                 error = max_relative_error(measurement.outputs, expected)
                 require_agreement(run.model, error)
-            found.append(_compared(run, measurement, error, reference / pace))
+            found.append(_compared(run, measurement, error, reference / first, pace))
     return found
 
 
-def _compared(run: Prepared, measurement: Measurement, error: float | None, scale: float) -> Compared:
+def _compared(
+    run: Prepared, measurement: Measurement, error: float | None, scale: float, pace: float | None
+) -> Compared:
     simulated = run.simulate()
     origins = {task.id: run.cost.origin(task) for task in run.tasks.tasks}
     comparison = compare_traces(
         simulated.trace, measurement.traces, noise=measurement.noise, model=run.model, planner=run.plan.planner,
         origins=origins,
     )  # fmt: skip
-    return Compared(run, simulated, measurement, comparison, error, scale)
+    return Compared(run, simulated, measurement, comparison, error, scale, pace)
 
 
 def diverse(workspace: Workspace, model: str, count: int) -> list[Prepared]:

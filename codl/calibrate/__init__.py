@@ -10,6 +10,7 @@ import codl.ops
 from codl.calibrate.description import Results, describe
 from codl.calibrate.measure import WARM_UPS, measure
 from codl.calibrate.network import probe_graph
+from codl.calibrate.pace import PaceMeter
 from codl.calibrate.phases import build_sequence
 from codl.errors import CodlError, InputError
 from codl.hardware import HOST, Hardware, host_path, read, write
@@ -20,7 +21,7 @@ from codl.real.launcher import traits
 from codl.real.overheads import overheads
 
 __all__ = [
-    "NOISE_LIMIT", "Progress", "TooNoisyError",
+    "NOISE_LIMIT", "PaceMeter", "Progress", "TooNoisyError",
     "cache", "calibrate", "collect", "fingerprint", "load_or_calibrate", "partial_path",
 ]  # fmt: skip
 

@@ -90,13 +90,17 @@ class Results:
 
     def noise(self, lane: str) -> float:
         """Relative spread of the reference kernel on a processor that works alone, over places and rounds."""
+        return noise(np.array(self.reference(lane), dtype=float))
+
+    def reference(self, lane: str) -> list[int]:
+        """Nanoseconds of the reference kernel on a processor that works alone, over places and rounds."""
         reference = reference_probe(self.graph)
-        times = [
-            self.samples.tasks[timed.task]
+        return [
+            ns
             for timed in self.program.timed
             if timed.phase == alone(lane) and timed.probe == reference
+            for ns in self.samples.tasks[timed.task]
         ]
-        return noise(np.array(times, dtype=float))
 
     def slowdowns(self, lane: str) -> list[tuple[Work, float]]:
         """(work, time together / time alone) of kernels that ran while the other processors worked too.
@@ -294,6 +298,8 @@ def _observed(results: Results, handing: Mapping[str, Sequence[float]]) -> Obser
         clock_offset={lane: each.clock.offset_ns * NS for lane, each in results.overheads.items()},
         clock_uncertainty={lane: each.clock.uncertainty_ns * NS for lane, each in results.overheads.items()},
         profiling={lane: _significant(each.profiling_ns * NS) for lane, each in results.overheads.items()},
+        reference_kernel=reference_probe(results.graph).node.name,
+        reference={lane: _significant(_median(results.reference(lane)) * NS) for lane in results.lanes},
     )
 
 

@@ -131,12 +131,16 @@ class _Builder:
         return Graph("probes", tuple(self.nodes), self.tensors, self.constants, tuple(self.inputs), ())
 
 
+def _convolution_name(h: int, w: int, ic: int, oc: int, kernel: int, stride: int, group: int) -> str:
+    return f"conv {h}x{w}x{ic}->{oc} k{kernel} s{stride}" + (f" g{group}" if group > 1 else "")
+
+
 def _convolution(b: _Builder, h: int, w: int, ic: int, oc: int, kernel: int, stride: int, group: int) -> None:
     group = group or ic
     pad = kernel // 2
     out = tuple((extent + 2 * pad - kernel) // stride + 1 for extent in (h, w))
     depth = ic // group
-    name = f"conv {h}x{w}x{ic}->{oc} k{kernel} s{stride}" + (f" g{group}" if group > 1 else "")
+    name = _convolution_name(h, w, ic, oc, kernel, stride, group)
     weights = b.constant((oc, depth, kernel, kernel), depth * kernel * kernel)
     b.add(
         "conv", name, (b.input((1, ic, h, w)), weights, b.constant((oc,))), (1, oc, *out), Activation("relu"),
@@ -234,6 +238,15 @@ def probe_graph(quick: bool = False) -> Graph:
         _elementwise(b, shape)
         _layout(b, shape)
         _fallback(b, shape)
+    return b.graph()
+
+
+def graph_of(name: str) -> Graph:
+    """A probe network of one convolution, and of what makes its input; without nodes where no probe has that name."""
+    b = _Builder()
+    for convolution in (*_CONVOLUTIONS, *_QUICK_CONVOLUTIONS):
+        if _convolution_name(*convolution) == name and not b.nodes:
+            _convolution(b, *convolution)
     return b.graph()
 
 

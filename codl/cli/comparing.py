@@ -136,7 +136,7 @@ def _scenario(asked: _Asked) -> list[Compared]:
 
 
 def _entry(one: Compared) -> Entry:
-    row = one.comparison.row() | {"max_relative_error": one.max_relative_error}
+    row = one.comparison.row() | {"max_relative_error": one.max_relative_error, "pace": one.pace}
     return Entry(row, one.simulated.trace, one.measurement.trace, one.comparison, one.run)
 
 
@@ -194,6 +194,10 @@ def _show(document: Row, details: list[Comparison]) -> None:
     if any("max_relative_error" in row for row in document["models"]):
         errors = max(row.get("max_relative_error", 0.0) for row in document["models"])
         note(f"outputs agree with ONNX Runtime's within {errors:.1e} of their range")
+    paces = [row["pace"] for row in document["models"] if row.get("pace") is not None]
+    if paces:
+        pace = max(paces, key=lambda pace: abs(pace - 1))
+        note(f"pace: the reference kernel took up to {pace:.2f} times as long as when this machine was described")
     for ranking in document["rankings"]:
         tau = "-" if ranking["rank_correlation"] is None else f"{ranking['rank_correlation']:.2f}"
         told = f"{ranking['model']}, {ranking['plans']} plans: regret {ranking['regret']:.1%}, rank correlation {tau}"

@@ -241,6 +241,10 @@ class Observed(_Strict):
     clock_uncertainty: dict[str, Seconds] = {}
     profiling: dict[str, Seconds] = {}
     """By processor: what time stamps cost a command, already part of all other constants."""
+    reference_kernel: str = ""
+    """The probe that tells at what pace the machine runs (`codl.calibrate.pace`)."""
+    reference: dict[str, Seconds] = {}
+    """By processor: time of that kernel, alone."""
 
 
 class Hardware(_Strict):

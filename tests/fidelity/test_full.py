@@ -67,7 +67,7 @@ def _planners(found: Sequence[Compared]) -> list[Compared]:
 @pytest.mark.parametrize("kind", ["scheduling_error", "makespan_error", "operators_within_10_percent"])
 def test_a_plan(model: str, measured: dict[str, Sequence[Compared]], planner: str, kind: str) -> None:
     one = next(one for one in measured[model] if one.run.plan.planner == planner)
-    comparison, noise = one.comparison, one.measurement.noise
+    comparison, noise = one.comparison, one.noise
     if kind == "operators_within_10_percent":
         judge("full", kind, f"{model} {planner}", comparison.within(0.10), noise, at_least=True)
     elif kind == "scheduling_error":  # each run is replayed by itself: a disturbed one obeys the same rules
@@ -78,7 +78,7 @@ def test_a_plan(model: str, measured: dict[str, Sequence[Compared]], planner: st
 
 def test_the_order_of_plans(model: str, measured: dict[str, Sequence[Compared]]) -> None:
     (ranking,) = rankings(measured[model])
-    noise = statistics.median(one.measurement.noise for one in measured[model])
+    noise = statistics.median(one.noise for one in measured[model])
     judge("full", "regret_worst", f"{model}, {ranking.plans} plans", ranking.regret, noise)
     judge("full", "rank_correlation", f"{model}, {ranking.plans} plans", ranking.rank_correlation or 0.0, noise, True)
 
@@ -87,7 +87,7 @@ def test_the_medians_over_the_zoo(measured: dict[str, Sequence[Compared]]) -> No
     if not measured:
         pytest.skip("no model was measured")
     plans = [one for found in measured.values() for one in _planners(found)]
-    noise = statistics.median(one.measurement.noise for one in plans)
+    noise = statistics.median(one.noise for one in plans)
     worst = statistics.median(abs(one.comparison.error) for one in plans)
     regrets = [ranking.regret for found in measured.values() for ranking in rankings(found)]
     what = f"{len(measured)} models"

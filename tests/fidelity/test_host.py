@@ -92,7 +92,7 @@ def case(cases: Mapping[str, Sequence[Compared]], name: str, planner: str) -> Co
 
 def noise_of(described: tuple[Hardware, float], found: Sequence[Compared]) -> float:
     """Of the calibration and of the runs: one disturbed plan, and the machine was not quiet."""
-    return max(described[1], *(one.measurement.noise for one in found))
+    return max(described[1], *(one.noise for one in found))
 
 
 def test_a_quick_calibration_describes_this_machine(described: tuple[Hardware, float]) -> None:

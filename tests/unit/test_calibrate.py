@@ -31,6 +31,7 @@ from codl.region import Region
 from codl.tasks import HOST_LANE, Task, TaskGraph, TaskKind
 from codl.trace import Span, Trace
 from tests.graphs import residual
+from tests.opencl import halves
 
 LANES = ("gpu", "cpu")
 CPU = DeviceInfo("pocl:0.1", "pocl:0", "some core", "PoCL", "3.0", "cpu", 1, 2e9, 1 << 30, 8, False, True, True)
@@ -470,3 +471,30 @@ def test_an_interrupted_calibration_goes_on_where_it_was(graph: Graph, tmp_path:
     assert Samples.resumed(path, sequence.tasks.digest).rounds == 0  # of another day
     path.write_text("[half a fi")
     assert Samples.resumed(path, sequence.tasks.digest).rounds == 0
+
+
+# -- pace --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("reference", "slower"), [(1000.0, False), (1e-9, True)])
+def test_the_pace_is_the_reference_kernels_time_over_what_it_was(
+    invented: Callable[..., None], reference: float, slower: bool
+) -> None:
+    invented()
+    described = calibrate.calibrate(ONE_MEMORY, quick=True)
+    assert described.observed is not None
+    assert described.observed.reference_kernel == "conv 34x35x144->144 k3 s1"
+    assert described.observed.reference["cpu"] > 0
+    observed = described.observed.model_copy(update={"reference": dict.fromkeys(LANES, reference)})
+    with calibrate.PaceMeter(described.model_copy(update={"observed": observed}), halves()) as meter:
+        pace = meter()
+    assert pace is not None
+    assert (pace > 1) is slower
+
+
+def test_a_description_without_a_reference_knows_no_pace(invented: Callable[..., None]) -> None:
+    invented()
+    described = calibrate.calibrate(ONE_MEMORY, quick=True)
+    for observed in (None, described.observed.model_copy(update={"reference_kernel": "conv of nobody"})):  # type: ignore[union-attr]
+        with calibrate.PaceMeter(described.model_copy(update={"observed": observed}), halves()) as meter:
+            assert meter() is None

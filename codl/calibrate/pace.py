@@ -1,0 +1,94 @@
+"""The machine's pace: how long calibration's reference kernel takes now, over what it took when it was described.
+
+A prediction can only hold on the machine that was measured. A virtual machine's neighbours, a warm laptop, another
+governor change it, all kernels alike; the reference kernel, which no network contains, tells so independently of any
+prediction.
+"""
+
+from __future__ import annotations
+
+import statistics
+from types import TracebackType
+
+import numpy as np
+
+from codl.calibrate.measure import occupancy
+from codl.calibrate.network import Probe, graph_of
+from codl.calibrate.phases import alone, reference_probe
+from codl.calibrate.sequence import TOGETHER, Sequence, SequenceBuilder
+from codl.graph import Graph
+from codl.hardware import Hardware
+from codl.real.devices import Assignment
+from codl.real.executor import Executor
+
+_REPEATS = 16
+
+
+class PaceMeter:
+    """Runs the reference kernel on each processor alone and, where they share memory, on all at once. Use it in a
+    `with` statement.
+
+    Args:
+        hardware: the description that predictions come from.
+
+    Raises:
+        DeviceError, BuildError: as `Executor`.
+    """
+
+    def __init__(self, hardware: Hardware, devices: Assignment) -> None:
+        observed = hardware.observed
+        self._then = dict(observed.reference) if observed else {}
+        self._contention = {lane: hardware.processors[lane].contention for lane in self._then}
+        self._executor: Executor | None = None
+        graph = graph_of(observed.reference_kernel if observed else "")
+        if not self._then or not graph.nodes:
+            return  # a description that did not measure it
+        self._sequence = _repeated(reference_probe(graph), tuple(self._then), devices.shared_memory, graph)
+        random = np.random.default_rng(1)
+        shapes = {name: graph.tensors[name].shape for name in graph.inputs}
+        self._inputs = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+        self._executor = Executor(graph, self._sequence.tasks, devices)
+        self()  # caches are cold
+
+    def __call__(self) -> float | None:
+        """Time of the reference kernel over its time at calibration: of the processor, or all of them at once, where
+        that is farthest from 1. None where the description does not know."""
+        if self._executor is None:
+            return None
+        _, trace = self._executor.run(self._inputs, trace=True)
+        assert trace is not None
+        occupied = occupancy(trace, self._sequence.tasks)
+        times: dict[tuple[str, str], list[int]] = {}
+        for timed in self._sequence.timed:
+            times.setdefault((timed.phase, timed.lane), []).append(occupied[timed.task])
+        paces: list[float] = []
+        for (phase, lane), row in times.items():
+            expected = self._then[lane] * (self._contention[lane] if phase == TOGETHER else 1.0)
+            paces.append(statistics.median(row) * 1e-9 / expected)
+        return max(paces, key=lambda pace: abs(pace - 1))
+
+    def close(self) -> None:
+        """Free the buffers."""
+        if self._executor is not None:
+            self._executor.close()
+
+    def __enter__(self) -> PaceMeter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _repeated(probe: Probe, lanes: tuple[str, ...], shared: bool, graph: Graph) -> Sequence:
+    builder = SequenceBuilder(graph, lanes, shared)
+    for lane in lanes:
+        for _ in range(_REPEATS):
+            builder.probe(lane, alone(lane), probe)
+        builder.barrier()
+    if shared:
+        for _ in range(_REPEATS):
+            for lane in lanes:
+                builder.probe(lane, TOGETHER, probe)
+    return Sequence(builder.build(), tuple(builder.timed), {})
