@@ -22,6 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A value as messages quote it: its `repr`, cut where it is longer than anybody would read."""
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 class CodlError(Exception):
     """Base of every error raised on purpose. `exit_code` is the command line's exit status."""
 

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError
 
-from codl.errors import CodlError, FileError, SchemaError, first_line
+from codl.errors import CodlError, FileError, SchemaError, first_line, shown
 from codl.limits import beyond, limit
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -176,8 +176,7 @@ def _message(error: Mapping[str, Any]) -> str:
         return "is missing"
     if isinstance(error["input"], (dict, list)):  # the message names what of it is wrong
         return message
-    given = repr(error["input"])
-    return f"{message} (given: {given if len(given) <= 60 else given[:57] + '...'})"
+    return f"{message} (given: {shown(error['input'])})"
 
 
 def to_plain(value: Any) -> Any:

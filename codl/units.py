@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import pint
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
+from codl.errors import shown
+
 _DEFINITIONS = """
     pico- = 1e-12 = p-
     nano- = 1e-9 = n-
@@ -67,13 +69,15 @@ def parse(text: str, unit: str) -> float:
             raise ValueError
         quantity: pint.Quantity[float] = registry.Quantity(text)
     except Exception:  # pint raises errors of its tokenizer, of its parser and of Python's arithmetic
-        raise ValueError(f"{text!r} is not a quantity; write a number and a unit, such as {_example(unit)!r}") from None
+        raise ValueError(
+            f"{shown(text)} is not a quantity; write a number and a unit, such as {_example(unit)!r}"
+        ) from None
     if quantity.dimensionless and not registry.Unit(unit).dimensionless:
-        raise ValueError(f"{text!r} has no unit; write a number and a unit, such as {_example(unit)!r}")
+        raise ValueError(f"{shown(text)} has no unit; write a number and a unit, such as {_example(unit)!r}")
     try:
         return float(quantity.to(unit).magnitude)
     except pint.DimensionalityError:
-        raise ValueError(f"{text!r} has the wrong unit; a unit such as {_example(unit)!r} is needed") from None
+        raise ValueError(f"{shown(text)} has the wrong unit; a unit such as {_example(unit)!r} is needed") from None
 
 
 _EXAMPLES = {
@@ -147,9 +151,9 @@ def _quantity(unit: str, minimum: float = 0.0) -> Any:
         elif isinstance(value, float) and not written:  # already SI: made by the program, not read from a file
             number = value
         else:
-            raise ValueError(f"{value!r} has no unit; write a text such as {_example(unit)!r}")
+            raise ValueError(f"{shown(value)} has no unit; write a text such as {_example(unit)!r}")
         if not minimum <= number or not isfinite(number):
-            raise ValueError(f"{value!r} is out of range; it must be at least {minimum:g} and finite")
+            raise ValueError(f"{shown(value)} is out of range; it must be at least {minimum:g} and finite")
         return number
 
     def write(value: float) -> str:

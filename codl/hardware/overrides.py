@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from codl.errors import InputError, SchemaError
+from codl.errors import InputError, SchemaError, shown
 from codl.hardware.schema import Hardware
 from codl.io import validate
 from codl.units import parse, render
@@ -51,9 +51,11 @@ def overrides(hardware: Hardware, settings: Iterable[str]) -> Hardware:
         name, equals, value = setting.partition("=")
         name, value = name.strip(), value.strip()
         if not equals or not value:
-            raise InputError(f"--set {setting!r}: write NAME=VALUE, such as gpu.frequency=500MHz")
+            raise InputError(f"--set {shown(setting)}: write NAME=VALUE, such as gpu.frequency=500MHz")
         if name not in allowed(hardware):
-            raise InputError(f"--set {setting!r}: unknown name {name!r}; allowed: {', '.join(allowed(hardware))}")
+            raise InputError(
+                f"--set {shown(setting)}: unknown name {shown(name)}; allowed: {', '.join(allowed(hardware))}"
+            )
         hardware = _apply(hardware, name, value, setting)
     return hardware
 
@@ -93,11 +95,11 @@ def _apply(hardware: Hardware, name: str, value: str, setting: str) -> Hardware:
             *(data["calibration"]),
             {"constants": [_path(hardware, first, rest)], "source": "set by the user", "method": setting, "date": "-"},
         ]
-        return validate(Hardware, data, f"--set {setting}")
+        return validate(Hardware, data, f"--set {shown(setting)}")
     except SchemaError as error:
-        raise InputError(f"--set {setting!r}: {error.problems[0][1]}") from None
+        raise InputError(f"--set {shown(setting)}: {error.problems[0][1]}") from None
     except ValueError as error:
-        raise InputError(f"--set {setting!r}: {error}") from None
+        raise InputError(f"--set {shown(setting)}: {error}") from None
 
 
 def _path(hardware: Hardware, first: str, rest: list[str]) -> str:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from codl import models
 from codl.cli.running import read_arrays
 from codl.errors import FileError, InputError, ModelError, SchemaError
+from codl.hardware import load, overrides
 from codl.io import read_json, read_text, read_yaml
 from codl.limits import LIMITS, limit
 from codl.onnx_reader import read
@@ -37,6 +38,15 @@ def test_readers_take_the_inputs_that_hostile_ones_are_made_of(reader: str, tmp_
     if reader == "settings":
         pytest.skip("its cases are made of wrong values")
     assert fuzzing.attempt(reader, 0, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["gpu.frequency=" + "a" * 9000, "b" * 9000, "c" * 9000 + "=1", "gpu.frequency=" + "9" * 9000]
+)
+def test_a_message_quotes_no_more_than_anybody_reads(text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        overrides(load("sd865"), [text])
+    assert len(str(refused.value)) < 2000
 
 
 # -- YAML, JSON, CSV ---------------------------------------------------------------------------------------------------
