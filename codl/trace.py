@@ -171,18 +171,24 @@ class Trace:
         for lane, tid in tracks.items():
             yield {"ph": "M", "pid": pid, "tid": tid, "name": "thread_name", "args": {"name": lane}}
             yield {"ph": "M", "pid": pid, "tid": tid, "name": "thread_sort_index", "args": {"sort_index": tid}}
-        for span in self.spans:
+        # Perfetto takes numbers for the ids of flows, and binds an end of one to the slice of its track that began
+        # last: it stands right behind that slice, so that none that begins at the same moment comes between.
+        arrows: dict[str, list[int]] = {}
+        for number, span in enumerate(self.spans):
+            if span.kind in ("sync", "copy") and (origin := self.by_id.get(str(span.args.get("after", "")))):
+                arrows.setdefault(origin.task_id, []).append(number)
+        for number, span in enumerate(self.spans):
             args = {"id": span.task_id, "chain": span.chain, "queued_us": span.queued_ns / 1e3, **span.args}
             label = span.op if span.kind == "kernel" else f"{span.kind} {span.op}".strip()
             yield {
                 "ph": "X", "pid": pid, "tid": tracks[span.lane], "cat": span.kind, "name": label,
                 "ts": span.start_ns / 1e3, "dur": span.duration_ns / 1e3, "args": args,
             }  # fmt: skip
-            origin = self.by_id.get(str(span.args.get("after", "")))
-            if span.kind in ("sync", "copy") and origin is not None:
-                flow = {"cat": "sync", "name": "waits for", "id": span.task_id, "pid": pid}
-                yield {**flow, "ph": "s", "tid": tracks[origin.lane], "ts": _inside(origin)}
-                yield {**flow, "ph": "f", "bp": "e", "tid": tracks[span.lane], "ts": _inside(span)}
+            flow = {"cat": "sync", "name": "waits for", "pid": pid, "tid": tracks[span.lane], "ts": _inside(span)}
+            for target in arrows.get(span.task_id, ()):
+                yield {**flow, "ph": "s", "id": target}
+            if span.kind in ("sync", "copy") and str(span.args.get("after", "")) in self.by_id:
+                yield {**flow, "ph": "f", "bp": "e", "id": number}
         for name, (unit, points) in self.counters.items():
             for time_ns, value in points:
                 yield {"ph": "C", "pid": pid, "name": name, "ts": time_ns / 1e3, "args": {unit: value}}

@@ -6,7 +6,7 @@ place of those that a workload changes, and more beside them (docs/workloads.md)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codl.adaptation import plans_for
@@ -52,21 +52,48 @@ def selections(scenario: Scenario) -> Iterator[tuple[str | None, str]]:
             yield model, planner
 
 
+Begun = tuple[Client, int, int, Job]
+"""An inference that was begun: for whom, the number of the request, the index of the program, and when what ran."""
+
+
 def workload_rows(
-    workspace: Workspace, workload: Workload, model: str | None, planner: str
+    workspace: Workspace, workload: Workload, model: str | None, planner: str, begun: list[Begun] | None = None
 ) -> tuple[list[Row], list[WorkloadRecord]]:
     """One row a stream, and the record of every repetition.
 
     Args:
         model, planner: of the streams that do not name theirs.
+        begun: every inference of the first repetition is appended to it.
 
     Raises:
         InputError: unknown names, too many states to adapt to; see also `Workspace.prepare`.
     """
     served = [_serve(workspace, workload, stream, model, planner) for stream in workload.streams]
     clients = [one.client for one in served]
-    records = [run_workload(workload, clients, workspace.hardware, k) for k in range(workload.repetitions)]
+    records = [
+        run_workload(workload, clients, workspace.hardware, k, None if begun is None or k else _listed(begun))
+        for k in range(workload.repetitions)
+    ]
     return [_row(one, index, workload, records) for index, one in enumerate(served)], records
+
+
+def _listed(begun: list[Begun]) -> Callable[[Client], Start]:
+    """What to tell of inferences that begin: they are appended to a list."""
+
+    def listen(client: Client) -> Start:
+        return lambda request, program, job: begun.append((client, request, program, job))
+
+    return listen
+
+
+def busy_intervals(begun: Sequence[Begun]) -> Mapping[str, list[tuple[int, int]]]:
+    """By lane, (start, end) in nanoseconds of every task that took time, in the order of their starts."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for _, _, _, job in begun:
+        for lane, start, end in zip(job.load.lanes, job.starts, job.ends, strict=True):
+            if end > start:
+                found.setdefault(lane, []).append((start, end))
+    return {lane: sorted(intervals) for lane, intervals in found.items()}
 
 
 def _serve(workspace: Workspace, workload: Workload, stream: Stream, model: str | None, planner: str) -> Served:
@@ -135,17 +162,15 @@ def workload_trace(workspace: Workspace, workload: Workload, model: str | None, 
     A task's id is that of its plan behind the stream's name and the number of the request.
     """
     served = [_serve(workspace, workload, stream, model, planner) for stream in workload.streams]
-    jobs: list[tuple[Client, int, int, Job]] = []
-
-    def watch(client: Client) -> Start:
-        return lambda request, program, job: jobs.append((client, request, program, job))
-
-    record = run_workload(workload, [one.client for one in served], workspace.hardware, 0, watch)
+    jobs: list[Begun] = []
+    record = run_workload(workload, [one.client for one in served], workspace.hardware, 0, _listed(jobs))
     spans = []
     for client, request, program, job in jobs:
         prefix = f"{client.name}#{request}/"
         for span in spans_of(client.programs[program], (job.starts, job.ends)):
-            args = {name: value for name, value in span.args.items() if name not in ("deps", "after")}
+            args = {name: value for name, value in span.args.items() if name != "deps"}
+            if "after" in args:
+                args["after"] = f"{prefix}{args['after']}"
             spans.append(replace(span, task_id=prefix + span.task_id, chain=prefix + span.chain, args=args))
     climate = record.climate
     counters = {f"clock {name}": ("of nominal", tuple(points)) for name, points in climate.clocks.items()}
