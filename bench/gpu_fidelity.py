@@ -25,7 +25,8 @@ from codl.errors import CodlError
 from codl.fidelity import Compared, compare_plans, rankings
 from codl.hardware import Hardware
 from codl.io import write_json
-from codl.real.devices import Assignment, choose, fingerprint
+from codl.real.devices import Assignment, choose
+from codl.real.environment import fingerprint
 from codl.runs import Workspace
 
 RECORDED = ("gpu", "codl", "optimal")

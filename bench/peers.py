@@ -218,7 +218,7 @@ def _met(holds: bool) -> str:
 
 
 def environment(threads: int) -> dict[str, Any]:
-    from codl.real.devices import fingerprint
+    from codl.real.environment import fingerprint
 
     return {
         "date": datetime.now().astimezone().date().isoformat(),

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 from math import inf, isfinite
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pint
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from codl.errors import shown
+
+if TYPE_CHECKING:
+    import pint  # takes half a second to import, more where dask is installed; `codl --help` needs no quantity
 
 _DEFINITIONS = """
     pico- = 1e-12 = p-
@@ -47,6 +49,8 @@ are in degrees Celsius, differences of them in kelvin; neither converts to the o
 
 @cache
 def _registry() -> pint.UnitRegistry[float]:
+    import pint
+
     return pint.UnitRegistry(_DEFINITIONS.splitlines())
 
 
@@ -63,6 +67,8 @@ def parse(text: str, unit: str) -> float:
     Raises:
         ValueError: it is no quantity, has no unit, or has a unit of another dimension.
     """
+    from pint import DimensionalityError
+
     registry = _registry()
     try:
         if not _QUANTITY.fullmatch(text):  # pint would work out "9 ** 9 ** 9 s"
@@ -76,7 +82,7 @@ def parse(text: str, unit: str) -> float:
         raise ValueError(f"{shown(text)} has no unit; write a number and a unit, such as {_example(unit)!r}")
     try:
         return float(quantity.to(unit).magnitude)
-    except pint.DimensionalityError:
+    except DimensionalityError:
         raise ValueError(f"{shown(text)} has the wrong unit; a unit such as {_example(unit)!r} is needed") from None
 
 

@@ -26,7 +26,8 @@ sys.path.insert(0, str(ROOT))
 
 from codl.cost.features import FORMS  # noqa: E402
 from codl.cost.fit import relative_nnls  # noqa: E402
-from codl.cost.tables import Measurement, Selector, fit_measurements, make_work  # noqa: E402
+from codl.cost.table_fit import Measurement, fit_measurements  # noqa: E402
+from codl.cost.tables import Selector, make_work  # noqa: E402
 from codl.hardware import Hardware, Kernel, write  # noqa: E402
 from codl.io import read_yaml, validate  # noqa: E402
 from codl.ops.spec import Work  # noqa: E402

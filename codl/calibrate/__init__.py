@@ -16,7 +16,7 @@ from codl.errors import CodlError, InputError
 from codl.hardware import HOST, Hardware, host_path, read, write
 from codl.io import digest
 from codl.real.devices import Assignment, choose, open_device
-from codl.real.devices import fingerprint as machine
+from codl.real.environment import fingerprint as machine
 from codl.real.launcher import traits
 from codl.real.overheads import overheads
 

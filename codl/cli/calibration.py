@@ -103,7 +103,7 @@ def fit(
 
     Example: codl fit measured.csv --hardware pixel4 --processor gpu -o mine.yaml --cross-validate model
     """
-    from codl.cost.tables import fit_table
+    from codl.cost.table_fit import fit_table
 
     options.require_folders(output)
     fitted = fit_table(measurements, hw.load(hardware), processor, cross_validate=cross_validate)

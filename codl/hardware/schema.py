@@ -1,8 +1,8 @@
 """What runs a network: one hardware description, read from a YAML file that people can read and write.
 
-Silicon (processors, memory, sharing, power) and kernel library are separate: the same chip may run MACE's kernels,
-TFLite's or codl's own, each with its own choice of algorithm and its own unit times. Every constant is covered by an
-entry of `calibration`, which says where it comes from; a constant without one is refused.
+Silicon (`codl.hardware.silicon`) and kernel library (`codl.hardware.library`) are separate: the same chip may run
+MACE's kernels, TFLite's or codl's own, each with its own choice of algorithm and its own unit times. Every constant is
+covered by an entry of `calibration`, which says where it comes from; a constant without one is refused.
 """
 
 from __future__ import annotations
@@ -10,202 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from codl.hardware.library import Kernel, Library
+from codl.hardware.silicon import Count, Memory, Power, Processor, Sharing, Strict
 from codl.io import digest
-from codl.units import (
-    Bytes,
-    BytesPerSecond,
-    Hertz,
-    JoulesPerByte,
-    Seconds,
-    SecondsPerByte,
-    SecondsPerFlop,
-    SignedSeconds,
-    Watts,
-)
-
-DataType = Literal["buffer", "image"]
-Condition = int | str | tuple[int | str, ...]
-"""What a field of `codl.ops.spec.Work` must be: a value, one of several, a comparison (">= 8"), a multiple ("% 16")."""
+from codl.units import Seconds, SignedSeconds
 
 
-_MOST = 2**31 - 1
-Count = Annotated[int, Field(gt=0, le=_MOST)]
-CountOrNone = Annotated[int, Field(ge=0, le=_MOST)]
-"""Numbers that formulas work out in 64 bits; 0 where something does not apply."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class Cluster(_Strict):
-    """Equal cores of a CPU."""
-
-    name: str
-    cores: Count
-    frequency: Hertz
-    flops_per_cycle: Count = 16
-    """float32 operations of one core a cycle, a multiply-accumulate as two: SIMD lanes x pipes x 2."""
-
-
-class Processor(_Strict):
-    """One processor. A CPU has `clusters` (those that its threads run on); a GPU the fields below them."""
-
-    kind: Literal["cpu", "gpu"]
-    description: str = ""
-    data_types: tuple[DataType, ...] = Field(default=("buffer",), min_length=1)
-    """Layouts that its kernels read and write, the preferred one first."""
-    clusters: tuple[Cluster, ...] = ()
-    frequency: Hertz | None = None
-    flops_per_cycle: CountOrNone = 0
-    compute_units: Count = 1
-    wave_size: Count = 1
-    """Work-items that one compute unit runs in lockstep."""
-    concurrent_waves: Count = 1
-    """Waves that fill one compute unit: waves are dealt out in rounds of compute_units x concurrent_waves."""
-    max_work_group_size: Count = 1
-    cache: Bytes = 0.0
-    """Last-level cache: scratch data larger than this goes through memory."""
-    bandwidth: BytesPerSecond
-    """Of memory, as this processor alone can use it."""
-    active_power: Watts
-    """Drawn while it works, above the device's idle power and without what its memory traffic costs."""
-    enqueue: Seconds = 0.0
-    """Time of the host thread for one command, and for each launch of a kernel that consists of several."""
-    contention: float = Field(default=1.0, ge=1.0)
-    """How much longer its kernels take while another processor works too, beyond the sharing of bandwidth."""
-    clock_scale: float = Field(default=1.0, gt=0)
-    """Its clock relative to the one that its unit times were calibrated at; `overrides` sets it."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Processor:
-        if self.kind == "cpu" and not self.clusters:
-            raise ValueError("a cpu needs clusters")
-        if self.kind == "gpu" and self.clusters:
-            raise ValueError("clusters belong to a cpu; a gpu has frequency, compute_units, wave_size")
-        return self
-
-    @property
-    def slots(self) -> int:
-        """Threads of a CPU, waves of a GPU that run at once."""
-        if self.kind == "cpu":
-            return sum(cluster.cores for cluster in self.clusters)
-        return self.compute_units * self.concurrent_waves
-
-    @property
-    def peak_flops(self) -> float:
-        """Nominal float32 operations a second; 0 where it is not known."""
-        if self.kind == "cpu":
-            return float(sum(c.cores * c.frequency * c.flops_per_cycle for c in self.clusters))
-        return float((self.frequency or 0.0) * self.flops_per_cycle)
-
-
-class Memory(_Strict):
-    """Main memory, shared by all processors max-min fair."""
-
-    bandwidth: BytesPerSecond
-    energy: JoulesPerByte
-
-
-class Linear(_Strict):
-    """A cost with a fixed part and a part that grows with size."""
-
-    fixed: Seconds = 0.0
-    per_byte: SecondsPerByte = 0.0
-
-    def seconds(self, nbytes: float) -> float:
-        return float(self.fixed + self.per_byte * nbytes)
-
-
-class Sharing(_Strict):
-    """How processors see each other's results (see `codl.plan.model.Plan.sharing`) and what that costs."""
-
-    kind: Literal["unified", "mapped", "copied"]
-    home: str | None = None
-    """The processor that takes in every co-executed result (MACE keeps all on the GPU)."""
-    transform: Linear = Linear()
-    """Image to buffer or back, on the GPU."""
-    map: Linear = Linear()
-    unmap: Linear = Linear()
-    copy_: Linear = Field(default=Linear(), alias="copy")
-    """Between memories that are not shared."""
-    pre_sync: Seconds
-    """Until a CPU goes on after a GPU is done: typical."""
-    pre_sync_bound: Seconds | None = None
-    """The value that a planner should count with, where it differs from the typical one."""
-    post_sync: Seconds
-    """Until a GPU goes on after a CPU (or another GPU) is done."""
-    host_wait: dict[str, Seconds] = {}
-    """Until the host's thread, asleep, goes on after a processor is done; `pre_sync` for those not given."""
-
-
-class Power(_Strict):
-    """Power of the whole device that no processor's activity explains."""
-
-    idle: Watts
-
-
-class Kernel(_Strict):
-    """One kernel of a library: which work it takes, how that work is quantised, and its basic-unit times.
-
-    `form` names a formula of `codl.cost.features`, which turns work into quantities with the names of the units
-    below; the latency is the sum over units of quantity x unit time.
-    """
-
-    name: str
-    algorithm: str
-    """What plans and task graphs call it: direct, gemm, winograd, ..."""
-    when: dict[str, Condition] = {}
-    """Conditions on the fields of `Work`; all must hold."""
-    form: str
-    blocks: dict[str, Count] = {}
-    """Outputs that one work-item or inner loop computes: `out_channels`, `out_h`, `out_w`, `in_channels`. The formulas
-    of tiled kernels: `pixels` x `out_channels` in a register tile, `item_pixels` x `item_channels` in a work-item."""
-    parallel: tuple[Literal["out_channels", "out_h", "out_w"], ...] = ("out_channels", "out_h", "out_w")
-    """Axes whose blocks are dealt out to threads or work-items."""
-    tile: CountOrNone = 0
-    """Output tile of a Winograd kernel."""
-    slots: CountOrNone = 0
-    """Waves of this kernel that run at once, where registers allow another number than the processor's."""
-    pieces: CountOrNone = 0
-    """A thread pool's habit: blocks are dealt in about this many equal pieces a thread; 0 for one by one."""
-    groups: str = ""
-    """The rule by which the library chooses work-groups (see `codl.cost.groups`); empty for single waves."""
-    group: CountOrNone = 0
-    """Width of its work-groups: blocks along out_w are padded to a multiple of it (or half of it, if that will do)."""
-    element_bytes: Literal[2, 4] = 4
-    """2 where the library stores float32 tensors as float16."""
-    compute: dict[str, SecondsPerFlop] = {}
-    """Unit times that scale with the clock."""
-    memory: dict[str, SecondsPerByte] = {}
-    """Unit times of memory work."""
-    fixed: dict[str, Seconds] = {}
-    """Unit times of events: launches, waves."""
-    spread: dict[str, float] = {}
-    """Relative standard deviation of each unit time, as the fit leaves it."""
-    residual: float | None = None
-    """Median relative error of the predictions over what the unit times were fitted to, where that is kernels."""
-
-
-class Library(_Strict):
-    """A kernel library on this hardware: kernels by processor and data type."""
-
-    choice: Literal["first", "fastest"] = "first"
-    """`first`: the first kernel whose conditions hold (a framework's rules). `fastest`: the one predicted fastest."""
-    base: str | None = None
-    """The library that provides the kernels of processors which this one leaves out."""
-    dispatch: dict[str, Seconds] = {}
-    """By processor: time between kernels of a queue that no kernel's own latency shows."""
-    start: dict[str, Seconds] = {}
-    """By processor: time of an inference that lies outside its kernels (upload, first launch, read-back)."""
-    kernels: dict[str, dict[DataType, tuple[Kernel, ...]]]
-
-
-class Calibration(_Strict):
+class Calibration(Strict):
     """Where constants come from."""
 
     constants: tuple[str, ...] = Field(min_length=1)
@@ -219,7 +34,7 @@ class Calibration(_Strict):
     """The operators that were measured, where that is what the constants were learned from."""
 
 
-class Spread(_Strict):
+class Spread(Strict):
     """A cost as it was seen many times: the constant is its median, these are the edges."""
 
     low: Seconds
@@ -230,7 +45,7 @@ class Spread(_Strict):
     samples: Count
 
 
-class Observed(_Strict):
+class Observed(Strict):
     """What a calibration saw besides the constants. Predictions do not depend on it."""
 
     spreads: dict[str, Spread] = {}
@@ -247,7 +62,7 @@ class Observed(_Strict):
     """By processor: time of that kernel, alone."""
 
 
-class Hardware(_Strict):
+class Hardware(Strict):
     """A hardware description. Raises pydantic's ValidationError when made with wrong fields; see `catalog.load`."""
 
     format: Literal["codl.hardware/1"] = Field(default="codl.hardware/1", alias="schema")

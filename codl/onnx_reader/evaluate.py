@@ -14,8 +14,8 @@ from onnx.reference import ReferenceEvaluator
 
 from codl.errors import ModelError, first_line
 from codl.limits import beyond, limit
+from codl.onnx_reader.nested import subgraphs
 from codl.onnx_reader.network import Network, OnnxNode, array_type
-from codl.onnx_reader.source import subgraphs
 
 _SMALL = 4096
 """Constants of up to this many elements take part in shape inference by value (shapes, axes, pads)."""

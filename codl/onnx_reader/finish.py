@@ -7,8 +7,8 @@ import numpy as np
 from codl.errors import UnsupportedOperator, first_line
 from codl.graph import Graph, Node, Tensor
 from codl.onnx_reader.evaluate import node_model, session
+from codl.onnx_reader.nested import captures
 from codl.onnx_reader.network import Network, Operator
-from codl.onnx_reader.source import captures
 
 
 def finish(network: Network) -> Graph:

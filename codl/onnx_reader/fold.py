@@ -15,9 +15,11 @@ from onnx import helper, numpy_helper
 
 from codl.errors import ModelError, first_line
 from codl.limits import beyond, limit
+from codl.onnx_reader.contents import check_size
 from codl.onnx_reader.evaluate import compute, infer, learn
+from codl.onnx_reader.nested import captures, subgraphs
 from codl.onnx_reader.network import Names, Network, OnnxNode, rename, static_tensor
-from codl.onnx_reader.source import Source, captures, check_size, plain_domain, subgraphs
+from codl.onnx_reader.source import Source, plain_domain
 
 _RANDOM = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")

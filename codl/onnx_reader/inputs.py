@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import onnx
 
 from codl.errors import ModelError
-from codl.onnx_reader.source import Source, check_size
+from codl.onnx_reader.contents import check_size
+from codl.onnx_reader.source import Source
 
 
 def concrete_inputs(source: Source, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, onnx.TypeProto]:

@@ -12,7 +12,8 @@ import onnx
 from onnx import helper
 
 from codl.graph import Activation, Attribute, Tensor
-from codl.onnx_reader.source import Source, plain_domain, subgraphs
+from codl.onnx_reader.nested import subgraphs
+from codl.onnx_reader.source import Source, plain_domain
 
 STATIC_DTYPES = frozenset(
     (

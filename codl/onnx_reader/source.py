@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx.inliner
 import onnx.version_converter
-from onnx import numpy_helper
 
-from codl.errors import CodlError, FileError, ModelError, first_line
+from codl.errors import FileError, ModelError, first_line
 from codl.io import read_bytes
 from codl.limits import beyond, limit
+from codl.onnx_reader.contents import array, attach, check_size, dense, refuse_sparse_external
+from codl.onnx_reader.nested import captures, subgraphs, tensors_of
 
 MIN_OPSET = 7
 """Older models are converted to this opset first: before it, broadcasting was an attribute of the operators."""
@@ -60,11 +60,11 @@ def open_model(model: str | Path | onnx.ModelProto, name: str | None = None, *, 
     skeleton = _modernise(_inline(skeleton, where), proto, where)
     if folder is None and any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
         raise ModelError(f"{where}: a model in memory cannot refer to external data; pass its path")
-    for inner in _tensors_of(skeleton.graph):
-        _attach(inner, folder, where)
-    _refuse_sparse_external(skeleton.graph, proto.graph.sparse_initializer, where)
-    constants = {t.name: _array(t, folder, where, contents) for t in tensors}
-    constants |= {t.values.name: _dense(t, where) for t in proto.graph.sparse_initializer}
+    for inner in tensors_of(skeleton.graph):
+        attach(inner, folder, where)
+    refuse_sparse_external(skeleton.graph, proto.graph.sparse_initializer, where)
+    constants = {t.name: array(t, folder, where, contents) for t in tensors}
+    constants |= {t.values.name: dense(t, where) for t in proto.graph.sparse_initializer}
     return Source(where, name or proto.graph.name or "model", skeleton, constants, contents)
 
 
@@ -90,18 +90,10 @@ def _check_limits(proto: onnx.ModelProto, where: str) -> None:
         nodes += [inner for graph in subgraphs(node) for inner in graph.node]
     if count > limit("OPERATORS"):
         raise ModelError(f"{where}: has {count} nodes; {beyond('OPERATORS')}")
-    stored = [(tensor.name, tensor.dims) for tensor in (*proto.graph.initializer, *_tensors_of(proto.graph))]
+    stored = [(tensor.name, tensor.dims) for tensor in (*proto.graph.initializer, *tensors_of(proto.graph))]
     stored += [(tensor.values.name, tensor.dims) for tensor in proto.graph.sparse_initializer]
     for name, dims in stored:
         check_size(name, tuple(dims), where)
-
-
-def check_size(name: str, shape: tuple[int, ...], where: str) -> None:
-    """Raise `ModelError` for a tensor beyond the limit, or of a negative size."""
-    if shape and min(shape) < 0:
-        raise ModelError(f"{where}: tensor {name!r} has the negative size {min(shape)}")
-    if prod(shape) > limit("TENSOR_ELEMENTS"):
-        raise ModelError(f"{where}: tensor {name!r} has {prod(shape)} elements; {beyond('TENSOR_ELEMENTS')}")
 
 
 def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -150,7 +142,7 @@ def _check(skeleton: onnx.ModelProto, where: str) -> None:
     checked when it is read."""
     checkable = onnx.ModelProto()
     checkable.CopyFrom(skeleton)
-    for tensor in _tensors_of(checkable.graph):
+    for tensor in tensors_of(checkable.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor.ClearField("data_location")
             tensor.ClearField("external_data")
@@ -197,121 +189,3 @@ def _modernise(skeleton: onnx.ModelProto, proto: onnx.ModelProto, where: str) ->
     result.CopyFrom(converted)
     del result.graph.initializer[:]
     return result
-
-
-def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Tensors inside a graph's nodes: attributes, and all of its subgraphs."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-        for subgraph in subgraphs(node):
-            yield from subgraph.initializer
-            yield from _tensors_of(subgraph)
-
-
-def _attach(tensor: onnx.TensorProto, folder: Path | None, where: str) -> None:
-    """Put external data into the tensor itself."""
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        data = _external(tensor, folder, where)
-        tensor.ClearField("data_location")
-        tensor.ClearField("external_data")
-        tensor.raw_data = data
-
-
-def _refuse_sparse_external(graph: onnx.GraphProto, sparse: Sequence[onnx.SparseTensorProto], where: str) -> None:
-    """ONNX would look for the external data of a sparse tensor in the current folder."""
-    found = list(sparse)
-    graphs = [graph]
-    while graphs:
-        for node in graphs.pop().node:
-            for attribute in node.attribute:
-                found += [attribute.sparse_tensor, *attribute.sparse_tensors]
-            graphs += subgraphs(node)
-            found += [tensor for inner in subgraphs(node) for tensor in inner.sparse_initializer]
-    for tensor in found:
-        if onnx.TensorProto.EXTERNAL in (tensor.values.data_location, tensor.indices.data_location):
-            raise ModelError(f"{where}: sparse tensor {tensor.values.name!r} has external data, which is not supported")
-
-
-def _external(tensor: onnx.TensorProto, folder: Path | None, where: str) -> bytes:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    if folder is None:
-        raise ModelError(f"{where}: a model in memory cannot refer to external data; pass its path")
-    home, path = folder.resolve(), (folder / location).resolve()
-    if not location or not path.is_relative_to(home):
-        raise FileError(where, f"tensor {tensor.name!r} keeps its data in {location!r}, outside the model's folder")
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
-        if path.exists() and not path.is_file():
-            raise FileError(where, f"tensor {tensor.name!r}: {location} is not a file")
-        size = path.stat().st_size
-        if (length if length >= 0 else size - offset) > limit("MODEL_MB") * 1e6:
-            raise FileError(where, f"tensor {tensor.name!r}: {location} is too large; {beyond('MODEL_MB')}")
-        if offset < 0 or offset + max(length, 0) > size:
-            raise FileError(where, f"tensor {tensor.name!r}: {location} ends before its data (has {size} bytes)")
-        with path.open("rb") as file:
-            file.seek(offset)
-            data: bytes = file.read(length) if length >= 0 else file.read()
-            return data
-    except ValueError:
-        problem = f"tensor {tensor.name!r}: offset and length of its external data are no numbers"
-        raise FileError(where, problem) from None
-    except OSError as error:
-        raise FileError(where, f"tensor {tensor.name!r}: external data {location}: {error.strerror}") from None
-
-
-def _array(tensor: onnx.TensorProto, folder: Path | None, where: str, contents: bool) -> np.ndarray:
-    if not contents and not tensor.raw_data and tensor.data_type == onnx.TensorProto.FLOAT and not tensor.float_data:
-        return np.broadcast_to(np.float32(0), tuple(tensor.dims))
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        loaded = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-        loaded.raw_data = _external(tensor, folder, where)
-        tensor = loaded
-    try:
-        return numpy_helper.to_array(tensor)
-    except CodlError:
-        raise
-    except Exception as error:  # wrong sizes raise ValueError, unknown types KeyError, bad text UnicodeError
-        problem = f"the contents of initialiser {tensor.name!r} are broken: {first_line(error)}"
-        raise ModelError(f"{where}: {problem}") from None
-
-
-def _dense(tensor: onnx.SparseTensorProto, where: str) -> np.ndarray:
-    """A sparse initialiser as an ordinary array."""
-    try:
-        check_size(tensor.values.name, tuple(tensor.dims), where)
-        values = numpy_helper.to_array(tensor.values)
-        indices = numpy_helper.to_array(tensor.indices)
-        dense = np.zeros(tuple(tensor.dims), values.dtype)
-        if indices.ndim == 1:
-            dense.reshape(-1)[indices] = values
-        else:
-            dense[tuple(indices.T)] = values
-        return dense
-    except (ValueError, IndexError) as error:
-        raise ModelError(f"{where}: sparse initialiser {tensor.values.name!r} is broken: {first_line(error)}") from None
-
-
-def subgraphs(proto: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs in a node's attributes (branches of If, body of Loop and Scan)."""
-    for attribute in proto.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def captures(proto: onnx.NodeProto) -> list[str]:
-    """Values of the surrounding graph that a node's subgraphs read, each once."""
-    found: dict[str, None] = {}
-    for graph in subgraphs(proto):
-        own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-        for node in graph.node:
-            for value in (*node.input, *captures(node)):
-                if value and value not in own:
-                    found[value] = None
-            own.update(node.output)
-        found.update(dict.fromkeys(value.name for value in graph.output if value.name not in own))
-    return list(found)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codl.plan.boxes import NOTHING, Boxes, Floats, Ids
 from codl.plan.problem import Problem
 from codl.plan.sharing import Fetch
-from codl.plan.tables import NOTHING, Boxes, Floats, Ids
 from codl.region import Region
 from codl.tasks import subtract
 

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from codl.ops import Dimension
+from codl.plan.boxes import NOTHING, Floats, Ids
 from codl.plan.frontier import Frontier, Reading, State
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
-from codl.plan.tables import DIMENSIONS, NOTHING, Columns, Floats, Ids
+from codl.plan.tables import DIMENSIONS, Columns
 
 LONGEST = 32
 LABELS = 1024

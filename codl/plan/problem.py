@@ -15,10 +15,11 @@ from codl.errors import InputError
 from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import REGISTRY, Dimension
+from codl.plan.boxes import Floats, Ids
 from codl.plan.evaluate import NS_PER_S, Boxes, Concurrency, PlanLatency, chain_boxes, plan_latency
 from codl.plan.model import Chain, Plan, ProcessorUse, Reference
 from codl.plan.sharing import SharingModel
-from codl.plan.tables import DIMENSIONS, Columns, Floats, Ids, Tables
+from codl.plan.tables import DIMENSIONS, Columns, Tables
 from codl.region import Region
 
 OBJECTIVES = ("latency", "energy", "edp")

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from codl.ops import Dimension
+from codl.plan.boxes import NOTHING, Floats, Ids
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
 from codl.plan.sharing import SharingModel
-from codl.plan.tables import DIMENSIONS, NOTHING, Columns, Floats, Ids
+from codl.plan.tables import DIMENSIONS, Columns
 
 
 @dataclass(frozen=True)

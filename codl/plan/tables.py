@@ -1,9 +1,7 @@
-"""Geometry and kernel costs of a graph as tables over boxes, so that a planner weighs all cuts of an operator at once.
+"""Chains of operators as tables: geometry and kernel costs of a graph, so that a planner weighs all cuts at once.
 
-A planner asks the same few questions about thousands of boxes: what does this box cost here, what does it read? Here
-every box of a tensor gets a small number, each question is answered once per box and operator, and the answers are
-arrays that numpy indexes. Operators that are alike (same family, attributes and shapes) share one table, which is most
-of them in a deep network.
+Operators that are alike (same family, attributes and shapes) share one table (`codl.plan.operator_tables`), which is
+most of them in a deep network.
 """
 
 from __future__ import annotations
@@ -18,211 +16,13 @@ from numpy.typing import NDArray
 from codl.cost import CostModel
 from codl.cost.batch import BatchCosts
 from codl.graph import Graph, Node
-from codl.ops import REGISTRY, Dimension
+from codl.ops import Dimension
+from codl.plan.boxes import NOTHING, Boxes, Floats, Ids
+from codl.plan.operator_tables import OperatorTable
 from codl.region import Region
 
-Ids = NDArray[np.int64]
-Floats = NDArray[np.float64]
-NOTHING = -1
-"""The number of the empty box, of every tensor."""
-_UNKNOWN = -2
 DIMENSIONS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL, Dimension.WIDTH)
 """Dimensions by the index that tables hold."""
-
-
-class Boxes:
-    """The boxes of tensors of one shape, numbered as they turn up."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        self.count = 0
-        self.whole: Ids = np.array([(0, extent) for extent in shape], dtype=np.int64).reshape(len(shape), 2)
-        self._ids: dict[bytes, int] = {}
-        self._full: int | None = None
-        self._ranges: Ids = np.zeros((8, len(shape), 2), dtype=np.int64)
-        self._sizes = np.zeros(9)
-        """elements of each box; the last is the empty box's"""
-        self._cuts: dict[tuple[int, int], tuple[Ids, Ids, Ids]] = {}
-
-    @property
-    def ranges(self) -> Ids:
-        """(start, stop) of every axis of every box, (boxes, axes, 2)."""
-        return self._ranges[: self.count]
-
-    def ids(self, ranges: Ids) -> Ids:
-        """The numbers of boxes given as (boxes, axes, 2); `NOTHING` for empty ones."""
-        if not self.shape or not len(ranges):
-            return np.zeros(len(ranges), dtype=np.int64)
-        rows = np.ascontiguousarray(ranges, dtype=np.int64)
-        keys: list[Any] = rows.reshape(len(rows), -1).view(np.dtype((np.void, 16 * len(self.shape)))).ravel().tolist()
-        known = self._ids
-        found = [known.get(key, _UNKNOWN) for key in keys]
-        ids = np.array(found, dtype=np.int64)
-        fresh = np.flatnonzero(ids == _UNKNOWN)
-        if len(fresh):
-            self._add([keys[index] for index in fresh], rows[fresh])
-            ids[fresh] = [known[keys[index]] for index in fresh]
-        return ids
-
-    def _add(self, keys: Sequence[bytes], rows: Ids) -> None:
-        """Number boxes that turned up; some may be the same."""
-        empty = (rows[:, :, 1] <= rows[:, :, 0]).any(axis=1)
-        if empty.any():
-            self._ids.update((keys[index], NOTHING) for index in np.flatnonzero(empty).tolist())
-            rows, keys = rows[~empty], [keys[index] for index in np.flatnonzero(~empty).tolist()]
-        firsts = {key: index for index, key in enumerate(keys)}
-        if len(firsts) < len(keys):
-            rows = rows[list(firsts.values())]
-        while self.count + len(rows) > len(self._ranges):
-            self._ranges = np.concatenate([self._ranges, np.zeros_like(self._ranges)])
-            self._sizes = np.concatenate([self._sizes, np.zeros(len(self._sizes) - 1)])
-        new = slice(self.count, self.count + len(rows))
-        self._ranges[new] = rows
-        self._sizes[new] = np.prod(rows[:, :, 1] - rows[:, :, 0], axis=1, dtype=np.float64)
-        self._ids.update(zip(firsts, range(self.count, self.count + len(rows)), strict=True))
-        self.count += len(rows)
-
-    def full(self) -> int:
-        """The number of the whole tensor."""
-        if self._full is None:
-            self._full = int(self.ids(self.whole[None])[0])
-        return self._full
-
-    def cuts(self, axis: int, alignment: int) -> tuple[Ids, Ids, Ids]:
-        """Every way to cut an axis in two at a multiple of `alignment`: (cuts, boxes before, boxes from the cut on)."""
-        key = (axis, alignment)
-        if key not in self._cuts:
-            cuts = np.arange(alignment, self.shape[axis], alignment, dtype=np.int64)
-            rows = np.repeat(self.whole[None], 2 * len(cuts), axis=0)
-            rows[: len(cuts), axis, 1] = cuts
-            rows[len(cuts) :, axis, 0] = cuts
-            ids = self.ids(rows)
-            self._cuts[key] = (cuts, ids[: len(cuts)], ids[len(cuts) :])
-        return self._cuts[key]
-
-    def hull(self, left: Ids, right: Ids) -> Ids:
-        """Element by element, the smallest box that holds both."""
-        if left is right or np.array_equal(left, right):
-            return left
-        merged = np.where(left == NOTHING, right, left)
-        both = (left != NOTHING) & (right != NOTHING) & (left != right)
-        if both.any():
-            a, b = self.ranges[left[both]], self.ranges[right[both]]
-            rows = np.stack([np.minimum(a[..., 0], b[..., 0]), np.maximum(a[..., 1], b[..., 1])], axis=-1)
-            merged[both] = self.ids(rows)
-        return merged
-
-    def sizes(self, ids: Ids) -> Floats:
-        """Elements of each box."""
-        return self._sizes[ids]
-
-    def missing(self, own: Ids, need: Ids) -> Floats:
-        """Elements of each needed box that each owned box lacks: (owned, needed)."""
-        distinct = np.unique(own)
-        if 4 * len(distinct) < len(own):  # often most states hold the whole tensor
-            found: Floats = self.missing(distinct, need)[np.searchsorted(distinct, own)]
-            return found
-        if len(own) == 1 and own[0] == self._full:
-            return np.zeros((1, len(need)))
-        have, want = self._ranges[own], self._ranges[need]
-        common = np.ones((len(own), len(need)))
-        for axis, extent in enumerate(self.shape):
-            if bool(np.all((have[:, axis, 0] == 0) & (have[:, axis, 1] == extent))):
-                common *= (want[:, axis, 1] - want[:, axis, 0])[None, :]
-                continue
-            start = np.maximum(have[:, axis, 0][:, None], want[:, axis, 0][None, :])
-            stop = np.minimum(have[:, axis, 1][:, None], want[:, axis, 1][None, :])
-            common *= np.maximum(stop - start, 0)
-        common[own == NOTHING] = 0
-        return np.where(need == NOTHING, 0.0, self.sizes(need)[None, :] - common)
-
-
-class _Operator:
-    """What all operators that are alike share: costs by processor and box, boxes read by input and box."""
-
-    def __init__(
-        self, graph: Graph, node: Node, out: Boxes, inputs: Sequence[Boxes], batch: BatchCosts,
-        processors: tuple[str, ...], likely: Mapping[Dimension, int],
-    ) -> None:  # fmt: skip
-        self.graph = graph
-        self.node = node
-        self.out = out
-        self.inputs = tuple(inputs)
-        self.batch = batch
-        self.processors = processors
-        self.dimensions = REGISTRY[node].dimensions(graph, node)
-        self.likely = [(axis, likely[d]) for d, axis in self.dimensions.items() if d in likely]
-        out.full()
-        for axis, step in self.likely:
-            out.cuts(axis, step)
-        self._costed = self._read = 0
-        self._costs = np.zeros((len(processors), 1, 3))
-        self._reads: Ids = np.full((len(self.inputs), 1), NOTHING, dtype=np.int64)
-
-    def costs(self, ids: Ids) -> Floats:
-        """(ns, bytes of memory traffic, joules) of the boxes `ids[p]` on each processor p; zero for the empty box.
-
-        Args:
-            ids: (processors, boxes).
-
-        Returns:
-            (processors, boxes, 3)
-        """
-        self._grow()
-        if self._costed < self.out.count and (unknown := np.isnan(self._costs[0, :, 0][ids])).any():
-            self.learn(np.unique(ids[unknown]))
-        rows: Floats = self._costs[np.arange(len(ids))[:, None], ids]
-        return rows
-
-    def _grow(self) -> None:
-        size = self._costs.shape[1]
-        if size <= self.out.count:  # one column more than boxes: the last is the empty box's
-            grown = np.full((len(self.processors), 2 * self.out.count + 8, 3), np.nan)
-            grown[:, : size - 1] = self._costs[:, :-1]
-            grown[:, -1] = 0.0
-            self._costs = grown
-
-    def learn(self, ids: Ids, costs: Floats | None = None) -> None:
-        """Ask for the costs of boxes, or be told them."""
-        self._grow()
-        if costs is None:
-            (costs,) = self.batch.kernels([(self.node, self.out.ranges[ids])], self.processors)
-        self._costed += len(ids)
-        self._costs[:, ids] = costs
-
-    @property
-    def known(self) -> bool:
-        """Whether any costs are known, those of the whole operator among them."""
-        return self._costed > 0
-
-    def whole(self, processor: int) -> Floats:
-        """(ns, bytes, joules) of the whole operator; only once costs are known."""
-        row: Floats = self._costs[processor, self.out.full()]
-        return row
-
-    def likely_boxes(self) -> Ids:
-        """Boxes that will be asked about: the whole, and everything before or behind a cut."""
-        found = [ids for axis, step in self.likely for ids in self.out.cuts(axis, step)[1:]]
-        return np.unique(np.concatenate([np.array([self.out.full()]), *found]))
-
-    def reads(self, ids: Ids) -> Ids:
-        """The box of each variable input that computing each box reads, (inputs, *ids.shape)."""
-        size = self._reads.shape[1]
-        if size <= self.out.count:
-            grown = np.full((len(self.inputs), 2 * self.out.count + 8), _UNKNOWN, dtype=np.int64)
-            grown[:, : size - 1] = self._reads[:, :-1]
-            grown[:, -1] = NOTHING
-            self._reads = grown
-        if not self.inputs:
-            return self._reads[:, ids]
-        if self._read < self.out.count and (unknown := self._reads[0][ids] == _UNKNOWN).any():
-            fresh = np.unique(ids[unknown])
-            if not self._read:
-                fresh = np.union1d(fresh, self.likely_boxes())
-            self._read += len(fresh)
-            for slot, ranges in enumerate(self.batch.reads(self.node, self.out.ranges[fresh])):
-                self._reads[slot, fresh] = self.inputs[slot].ids(ranges)
-        return self._reads[:, ids]
 
 
 @dataclass(frozen=True)
@@ -284,11 +84,11 @@ class Tables:
         # Cuts of a chain's earlier operators follow from the last one's and their halo: rows at any place, channels
         # where the last one is cut.
         likely = {Dimension.HEIGHT: 1, Dimension.OUTPUT_CHANNEL: self.alignment.get(Dimension.OUTPUT_CHANNEL, 1)}
-        alike: dict[object, _Operator] = {}
+        alike: dict[object, OperatorTable] = {}
         self._batch = batch
         self._learnt = False
-        self._operators: list[_Operator] = []
-        self._wholes: dict[tuple[_Operator, int], Floats] = {}
+        self._operators: list[OperatorTable] = []
+        self._wholes: dict[tuple[OperatorTable, int], Floats] = {}
         self.inputs: list[tuple[str, ...]] = []
         for node in graph.nodes:
             variable = [tensor for _, tensor in graph.variable_inputs(node)]
@@ -296,7 +96,7 @@ class Tables:
             key = self._likeness(node)
             if key not in alike:
                 inputs = [self.boxes(tensor.name) for tensor in variable]
-                alike[key] = _Operator(graph, node, self.boxes(node.output), inputs, batch, self.processors, likely)
+                alike[key] = OperatorTable(graph, node, self.boxes(node.output), inputs, batch, self.processors, likely)
             self._operators.append(alike[key])
         position = graph.position
         self.last_use = [self._last_use(index, node, position) for index, node in enumerate(graph.nodes)]

@@ -5,18 +5,14 @@ Ids are `platform:index` (`pocl:0`, `nvidia:0`); a CPU device's cores A to B are
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codl.errors import DeviceError
-from codl.real.opencl import INSTALL_HINT, opencl, usable_cores
+from codl.real.opencl import INSTALL_HINT, opencl
 
 if TYPE_CHECKING:
     import pyopencl as cl
@@ -271,43 +267,3 @@ def _rest_reason(rest: DeviceInfo | None) -> str:
 
 def _assignment(cpu: DeviceInfo, gpu: DeviceInfo, why: str) -> Assignment:
     return Assignment(cpu, gpu, why, shared_memory=cpu.root == gpu.root)
-
-
-# -- the environment ---------------------------------------------------------------------------------------------------
-
-_PACKAGES = ("codl", "numpy", "onnx", "onnxruntime", "pyopencl", "pocl-binary-distribution")
-
-
-@cache
-def _fingerprint() -> Mapping[str, str | int]:
-    facts: dict[str, str | int] = {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count() or 1,
-        "usable_cores": usable_cores(),
-        "system": f"{platform.system()} {platform.release()}",
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
-    for info in find():
-        if info.id == info.root:
-            facts[f"device {info.id}"] = f"{info.name}, {info.platform}, {info.version}"
-    for package in _PACKAGES:
-        try:
-            facts[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return facts
-
-
-def fingerprint() -> dict[str, str | int]:
-    """What this machine is: processor, cores, OpenCL devices with their drivers, versions of the packages used."""
-    return dict(_fingerprint())
-
-
-def _cpu_model() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    match = re.search(r"^(?:model name|Hardware|Processor)\s*:\s*(.+)$", text, re.MULTILINE)
-    return match.group(1).strip() if match else platform.processor() or "unknown"

@@ -17,7 +17,8 @@ from codl.errors import CodlError, DeviceError, InputError
 from codl.graph import Graph
 from codl.real.clock import host_ns
 from codl.real.compile import Compiler, check
-from codl.real.devices import Assignment, DeviceInfo, fingerprint
+from codl.real.devices import Assignment, DeviceInfo
+from codl.real.environment import fingerprint
 from codl.real.lanes import Lanes
 from codl.real.memory import host_only
 from codl.real.opencl import device_errors, opencl

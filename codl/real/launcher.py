@@ -1,88 +1,20 @@
-"""Kernel launches on one device: programs built once, kernels with their arguments set, ready to be enqueued.
-
-OpenCL C sources lie in `codl/ops` and `codl/ops/cl`. Includes and defines are put into the text itself, so a path with
-spaces, which not every driver's option parser takes, does no harm, and the text alone identifies a program.
-"""
+"""Kernel launches on one device: programs built once, kernels with their arguments set, ready to be enqueued."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import codl.ops
 from codl.errors import BuildError, DeviceError
 from codl.ops.launch import Constant, DeviceTraits, Input, KernelProgram, Launch, Output, Scratch
 from codl.real.opencl import opencl
+from codl.real.sources import Define, program_text
 
 if TYPE_CHECKING:
     import pyopencl as cl
-
-Define = tuple[str, int | float | str]
-_SOURCES = Path(codl.ops.__file__).parent
-_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"[ \t]*$', re.MULTILINE)
-
-
-# -- sources -----------------------------------------------------------------------------------------------------------
-
-
-@cache
-def program_text(source: str, defines: tuple[Define, ...]) -> str:
-    """The whole text of a program: its defines, then the file `source` with every `#include "..."` replaced.
-
-    Raises:
-        DeviceError: a file is missing.
-    """
-    head = "".join(f"#define {name} {_literal(value)}\n" for name, value in defines)
-    return head + _expanded(_find(source, _SOURCES), ())
-
-
-@cache
-def _expanded(path: Path, above: tuple[Path, ...]) -> str:
-    if path in above:
-        raise DeviceError(f"{path.name}: includes itself")
-
-    text = path.read_text(encoding="utf-8")
-    pieces = [f'#line 1 "{path.name}"\n']
-    end = 0
-    for match in _INCLUDE.finditer(text):
-        pieces.append(text[end : match.start()])
-        pieces.append(_expanded(_find(match.group(1), path.parent), (*above, path)))
-        line = text.count("\n", 0, match.end()) + 2
-        pieces.append(f'\n#line {line} "{path.name}"')
-        end = match.end()
-    return "".join(pieces) + text[end:] + "\n"
-
-
-def _find(name: str, folder: Path) -> Path:
-    for candidate in (folder / name, _SOURCES / "cl" / name, _SOURCES / name):
-        if candidate.is_file():
-            return candidate
-    raise DeviceError(f"the OpenCL source {name} is missing from {_SOURCES}; is codl installed whole?")
-
-
-def _literal(value: int | float | str) -> str:
-    """A define's value as OpenCL C: floats with their suffix and every digit."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, int):
-        return f"({value})" if value < 0 else str(value)
-    if math.isnan(value):
-        return "NAN"
-    if math.isinf(value):
-        return "INFINITY" if value > 0 else "(-INFINITY)"
-    text = repr(float(np.float32(value)))
-    literal = f"{text}f" if "." in text or "e" in text else f"{text}.0f"
-    return f"({literal})" if value < 0 else literal
-
 
 # -- programs ----------------------------------------------------------------------------------------------------------
 

@@ -17,14 +17,8 @@ from codl.cost import CostModel
 from codl.cost.features import FORMS, form, rounds, traffic
 from codl.cost.fit import Prior, fit_units, maximum_a_posteriori
 from codl.cost.groups import RULES, Sizes, group_waves
-from codl.cost.tables import (
-    conv_work,
-    fit_table,
-    predict_table,
-    predict_works,
-    read_works,
-    write_table,
-)
+from codl.cost.table_fit import fit_table
+from codl.cost.tables import conv_work, predict_table, predict_works, read_works, write_table
 from codl.errors import FileError, InputError, SchemaError, UncalibratedError
 from codl.graph import Graph, Node, Tensor
 from codl.hardware import Kernel, Processor

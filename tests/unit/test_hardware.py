@@ -92,6 +92,11 @@ def test_quantities_are_read_with_their_units(tmp_path: Path) -> None:
         (("idle: 1 W", "idel: 1 W"), "power.idel", "unknown field"),
         (("library: ours", "library: theirs"), "", "'theirs' is not one of libraries"),
         (('["*"]', '["power.*"]'), "", "no entry of calibration covers processors.cpu"),
+        (
+            ("form: stream", "blocks: {out_chanels: 8}, form: stream"),
+            "libraries.ours.kernels.cpu.buffer.0.blocks",
+            "unknown block 'out_chanels'; allowed: out_channels, out_h, ",
+        ),
         (("kind: cpu\n", "kind: gpu\n"), "processors.cpu", "clusters belong to a cpu"),
         (("cpu:\n        buffer", "npu:\n        buffer"), "", "unknown processor 'npu'"),
         (("{kind: unified,", "{kind: unified, home: gpu,"), "", "sharing.home 'gpu' is not a processor"),

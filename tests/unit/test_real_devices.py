@@ -8,7 +8,8 @@ import pytest
 
 from codl.errors import DeviceError
 from codl.real import devices
-from codl.real.devices import Assignment, DeviceInfo, choose, find, fingerprint
+from codl.real.devices import Assignment, DeviceInfo, choose, find
+from codl.real.environment import fingerprint
 
 
 def test_every_device_is_found_under_an_id_that_opens_it() -> None:

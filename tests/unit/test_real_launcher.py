@@ -9,9 +9,10 @@ import pytest
 
 from codl.errors import BuildError, DeviceError
 from codl.ops.launch import Constant, Input, KernelProgram, Launch, Output, Scratch
-from codl.real import launcher
+from codl.real import sources as real_sources
 from codl.real.devices import open_device
-from codl.real.launcher import Launcher, program_text
+from codl.real.launcher import Launcher
+from codl.real.sources import program_text
 from tests.opencl import halves
 
 SCALE = """#include "factor.cl"
@@ -31,7 +32,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "cl").mkdir(parents=True)
     (folder / "cl" / "factor.cl").write_text("float factor(float x) { return FACTOR * x; }\n")
     (folder / "scale.cl").write_text(SCALE)
-    monkeypatch.setattr(launcher, "_SOURCES", folder)
+    monkeypatch.setattr(real_sources, "_SOURCES", folder)
     program_text.cache_clear()
     yield folder
     program_text.cache_clear()

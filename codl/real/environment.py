@@ -1,0 +1,51 @@
+"""What this machine is, as traces and descriptions record it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from codl.real.devices import find
+from codl.real.opencl import usable_cores
+
+_PACKAGES = ("codl", "numpy", "onnx", "onnxruntime", "pyopencl", "pocl-binary-distribution")
+
+
+@cache
+def _fingerprint() -> Mapping[str, str | int]:
+    facts: dict[str, str | int] = {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count() or 1,
+        "usable_cores": usable_cores(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+    for info in find():
+        if info.id == info.root:
+            facts[f"device {info.id}"] = f"{info.name}, {info.platform}, {info.version}"
+    for package in _PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return facts
+
+
+def fingerprint() -> dict[str, str | int]:
+    """What this machine is: processor, cores, OpenCL devices with their drivers, versions of the packages used."""
+    return dict(_fingerprint())
+
+
+def _cpu_model() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    match = re.search(r"^(?:model name|Hardware|Processor)\s*:\s*(.+)$", text, re.MULTILINE)
+    return match.group(1).strip() if match else platform.processor() or "unknown"
