@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Protocol
 
 from codl import models
 from codl.calibrate import PaceMeter, fingerprint
@@ -16,7 +17,7 @@ from codl.hardware import Hardware
 from codl.plan.problem import Problem, data_types
 from codl.real.devices import Assignment
 from codl.real.executor import Executor
-from codl.real.measure import Measurement, measure_interleaved
+from codl.real.measure import WARM_UPS, Measurement, measure_interleaved
 from codl.real.reference import max_relative_error, run_onnxruntime
 from codl.runs import Prepared, Workspace, executor_for, random_inputs, require_agreement
 from codl.sim import SimulationResult
@@ -53,9 +54,25 @@ class Compared:
         return self.simulated.latency_ns / 1e6, self.measurement.median_ms / self.scale
 
 
+class Stages(Protocol):
+    """Who is told how far a comparison is: each stage with the number of its steps, then each step when it is done."""
+
+    def stage(self, what: str, steps: int) -> None: ...
+    def step(self) -> None: ...
+
+
+class Silent:
+    """Stages that nobody watches."""
+
+    def stage(self, what: str, steps: int) -> None:
+        pass
+
+    def step(self) -> None:
+        pass
+
+
 def compare_plans(
-    plans: Sequence[Prepared], devices: Assignment, runs: int, *, check: bool = True,
-    told: Callable[[str], None] = lambda what: None,
+    plans: Sequence[Prepared], devices: Assignment, runs: int, *, check: bool = True, progress: Stages | None = None
 ) -> list[Compared]:  # fmt: skip
     """Simulate plans of one model and measure them, a run of each in turn.
 
@@ -63,17 +80,18 @@ def compare_plans(
 
     Args:
         check: compare the outputs with ONNX Runtime's.
-        told: hears what is being done.
+        progress: hears of every run, between runs.
 
     Raises:
         BoundExceeded: outputs differ from ONNX Runtime's.
         DeviceError, PlanError: a device cannot run a plan.
     """
     found: list[Compared] = []
+    progress = progress or Silent()
     inputs = random_inputs(plans[0].graph)
     expected = None
     if check:
-        told(f"running {plans[0].model} through ONNX Runtime")
+        progress.stage(f"{plans[0].model}: ONNX Runtime", 1)
         expected = run_onnxruntime(models.original(plans[0].model), inputs)
     left, first = list(plans), 0.0
     while left:
@@ -81,16 +99,17 @@ def compare_plans(
             meter = stack.enter_context(PaceMeter(plans[0].hardware, devices))
             group: list[Prepared] = []
             executors: list[Executor] = []
+            progress.stage(f"{plans[0].model}: compiling", len(left))
             if found:
                 group.append(plans[0])
                 executors.append(stack.enter_context(executor_for(plans[0], devices)))
             while left and (len(group) < 2 or sum(each.memory_bytes for each in executors) < MEMORY):
-                told(f"preparing {left[0].model}, {left[0].plan.planner}")
                 group.append(left.pop(0))
                 executors.append(stack.enter_context(executor_for(group[-1], devices)))
-            told(f"measuring {group[-1].model}: {', '.join(run.plan.planner for run in group)}")
+                progress.step()
             paces = [meter()]
-            measured = measure_interleaved(executors, inputs, runs)
+            progress.stage(f"{group[-1].model}: measuring", len(group) * (WARM_UPS + runs))
+            measured = measure_interleaved(executors, inputs, runs, done=progress.step)
             paces.append(meter())
         reference = measured[0].median_ms
         first = first or reference

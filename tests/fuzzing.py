@@ -22,8 +22,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from codl import hardware, models, scenario
-from codl.cli.running import read_arrays
-from codl.cost.tables import fit_table, predict_table
+from codl.cli.executing import read_arrays
+from codl.cost.table_fit import fit_table
+from codl.cost.tables import predict_table
 from codl.errors import CodlError
 from codl.hardware import Hardware
 from codl.hardware.overrides import allowed

@@ -14,6 +14,7 @@ from codl.cli import (
     calibration,
     comparing,
     describing,
+    executing,
     explaining,
     planning,
     running,
@@ -54,5 +55,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (describing, planning, explaining, running, comparing, sweeping, calibration, validating, schemas):
+for module in (
+    describing,
+    planning,
+    explaining,
+    running,
+    executing,
+    comparing,
+    sweeping,
+    calibration,
+    validating,
+    schemas,
+):
     module.register(app)

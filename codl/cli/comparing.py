@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codl.cli import options
-from codl.cli.console import log, note, out, percent, print_json, share, table
+from codl.cli.console import note, out, percent, print_json, share, stages, table
 from codl.cli.host import scenario_workspace
 from codl.cli.running import Scenario_, only_one, save_report
 from codl.compare import Comparison, Moved, compare_traces, moved_constants
 from codl.errors import BoundExceeded, InputError
-from codl.report import Entry
+from codl.report import Entry, Fidelity
 from codl.runs import IDEAL, require_executable
 from codl.scenario import load as load_scenario
 from codl.trace import Trace
@@ -67,6 +67,8 @@ def compare(
     Example: codl compare host
     Example: codl compare host --plans 20
     """
+    from codl.fidelity import rankings
+
     bound = options.bound(fail_above) if fail_above else None
     found: list[Compared] = []
     options.require_folders(report)
@@ -81,17 +83,18 @@ def compare(
         entries = [_traces(Trace.read(sim), Trace.read(real))]
     rows = [dict(entry.row) for entry in entries]
     details = [entry.comparison for entry in entries if entry.comparison]
+    outside = _outside(details)
+    together = Fidelity(rankings(found), moved_constants(details) if outside else (), outside, STALE_ABOVE)
     if report:
         described = next((entry.run.hardware for entry in entries if entry.run), None)
         subject = ", ".join(dict.fromkeys(row["model"] for row in rows))
-        save_report(report, f"{subject}: prediction beside measurement", entries, described)
-    moved = moved_constants(details) if _outside(details) else ()
-    document = _document(rows, found, moved)
+        save_report(report, f"{subject}: prediction beside measurement", entries, described, together)
+    document = _document(rows, together)
     if json:
         print_json(document)
     else:
         _show(document, details)
-        _stale(moved)
+        _stale(together.moved)
     worst = max(abs(row["error"]) for row in rows)
     if bound is not None and worst > bound:
         raise BoundExceeded(f"the largest error is {worst:.1%}, above the stated {bound:.1%}")
@@ -124,20 +127,25 @@ def _scenario(asked: _Asked) -> list[Compared]:
     if not asked.force and not workspace.hardware.settings:
         require_this_machine(workspace.hardware, devices)
     found = []
-    for model in chosen.models:
-        with log.status(model) as status:
+    planners = [planner for planner in chosen.planners if planner != IDEAL]
+    with stages("models", len(chosen.models)) as progress:
+        for model in chosen.models:
+            progress.stage(f"{model}: planning", 1 if asked.plans else len(planners))
             if asked.plans:
                 prepared = diverse(workspace, model, asked.plans)
             else:
-                planners = [planner for planner in chosen.planners if planner != IDEAL]
-                prepared = [workspace.prepare(model, planner) for planner in planners]
-            found += compare_plans(prepared, devices, asked.runs, told=status.update)
+                prepared = []
+                for planner in planners:
+                    prepared.append(workspace.prepare(model, planner))
+                    progress.step()
+            found += compare_plans(prepared, devices, asked.runs, progress=progress)
+            progress.part()
     return found
 
 
 def _entry(one: Compared) -> Entry:
     row = one.comparison.row() | {"max_relative_error": one.max_relative_error, "pace": one.pace}
-    return Entry(row, one.simulated.trace, one.measurement.trace, one.comparison, one.run)
+    return Entry(row, one.simulated.trace, one.measurement.trace, one.comparison, one.run, one.pair)
 
 
 def _outside(details: list[Comparison]) -> bool:
@@ -145,17 +153,15 @@ def _outside(details: list[Comparison]) -> bool:
     return any(found.conclusive and abs(found.error) > STALE_ABOVE for found in details)
 
 
-def _document(rows: list[Row], found: Sequence[Compared], moved: Sequence[Moved]) -> Row:
-    from codl.fidelity import rankings
-
-    ranked = rankings(found)
+def _document(rows: list[Row], together: Fidelity) -> Row:
+    ranked = together.rankings
     single = ranked[0] if len(ranked) == 1 else None
     return {
         "models": rows,
         "regret": single.regret if single else None,
         "rank_correlation": single.rank_correlation if single else None,
         "rankings": [asdict(ranking) for ranking in ranked],
-        "stale": [asdict(constant) for constant in moved],
+        "stale": [asdict(constant) for constant in together.moved],
     }
 
 

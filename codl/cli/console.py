@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -100,12 +101,59 @@ class Ticker:
         note(what)
 
 
+def _bar(auto_refresh: bool) -> Progress:
+    """Elapsed and remaining time of what is under way, in 80 columns, on standard error."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[what]}"),
+    )  # fmt: skip
+    return Progress(*columns, console=log, transient=True, auto_refresh=auto_refresh)
+
+
 @contextmanager
 def progress(title: str) -> Iterator[Ticker]:
     """A progress bar with elapsed and remaining time on standard error."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[what]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=log, transient=True) as bar:
+    with _bar(auto_refresh=True) as bar:
         yield Ticker(bar, bar.add_task(title, total=None, what=""))
+
+
+class Stages:
+    """Progress of measurements, in stages of like steps; with several parts, a bar for them too.
+
+    Nothing is drawn while a step lasts: no thread refreshes the bar, and between steps it is drawn four times a second
+    at the most, so that what is measured is not disturbed.
+    """
+
+    def __init__(self, bar: Progress, title: str, parts: int) -> None:
+        self._bar = bar
+        self._whole = bar.add_task(title, total=parts, what="") if parts > 1 else None
+        self._stage: Any = None
+        self._drawn = 0.0
+
+    def stage(self, what: str, steps: int) -> None:
+        if self._stage is not None:
+            self._bar.remove_task(self._stage)
+        self._stage = self._bar.add_task(what, total=steps, what="")
+        self._bar.refresh()
+
+    def step(self) -> None:
+        self._bar.advance(self._stage)
+        if time.monotonic() - self._drawn >= _REDRAW:
+            self._bar.refresh()
+            self._drawn = time.monotonic()
+
+    def part(self) -> None:
+        """One of the parts is done."""
+        if self._whole is not None:
+            self._bar.advance(self._whole)
+
+
+_REDRAW = 0.25
+"""Seconds."""
+
+
+@contextmanager
+def stages(title: str, parts: int) -> Iterator[Stages]:
+    """Progress of `parts` measurements on standard error."""
+    with _bar(auto_refresh=False) as bar:
+        yield Stages(bar, title, parts)

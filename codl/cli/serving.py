@@ -7,9 +7,10 @@ from pathlib import Path
 from codl.cli.console import note, planner_of, print_json, progress, share, table
 from codl.cli.host import scenario_workspace
 from codl.errors import InputError
+from codl.report import Serving, write_report
 from codl.runs import Row
 from codl.scenario import Scenario
-from codl.workloads import selections, workload_rows, workload_trace
+from codl.workloads import Begun, busy_intervals, selections, workload_rows, workload_trace
 
 TIMES = ("stream", "planner", "p50", "p95", "p99", "alone", "per s", "lost", "late")
 TIMES_CAPTION = (
@@ -27,7 +28,7 @@ LOADS_CAPTION = (
 
 def simulate(
     scenario: Scenario, hardware: str | None, data_type: str, settings: list[str] | None,
-    shapes: dict[str, tuple[int, ...]], trace: Path | None, json: bool,
+    shapes: dict[str, tuple[int, ...]], trace: Path | None, report: Path | None, json: bool,
 ) -> None:  # fmt: skip
     """Simulate the workload with every model, planner and variant that the scenario names."""
     assert scenario.workload is not None
@@ -36,17 +37,26 @@ def simulate(
     if trace and len(chosen) * len(variants) > 1:
         raise InputError("--trace writes one timeline; the scenario has several models, planners or variants")
     rows: list[Row] = []
+    servings: list[Serving] = []
     with progress("Simulating") as ticker:
         ticker.total(len(chosen) * len(variants))
         for variant, extra in variants.items():
             workspace = scenario_workspace(scenario, hardware, data_type, [*extra, *(settings or ())], shapes)
             for model, planner in chosen:
-                found, _ = workload_rows(workspace, scenario.workload, model, planner)
-                rows += [row | ({"variant": variant} if variant else {}) for row in found]
+                begun: list[Begun] = []
+                found, records = workload_rows(workspace, scenario.workload, model, planner, begun if report else None)
+                found = [row | ({"variant": variant} if variant else {}) for row in found]
+                rows += found
+                if report:
+                    servings.append(Serving(scenario.workload, found, records, busy_intervals(begun)))
                 ticker.step(f"{model or ''} {planner}")
                 if trace:
                     workload_trace(workspace, scenario.workload, model, planner).write(trace)
                     note(f"wrote {trace}; open it in Perfetto")
+    if report:
+        title = f"{scenario.name}: {scenario.description or 'a workload'}, simulated on {rows[0]['hardware']}"
+        write_report(report, title, [], workspace.hardware, servings=servings)
+        note(f"wrote {report}; open it in a browser")
     if json:
         print_json({"runs": rows})
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,9 @@ import numpy as np
 from codl.errors import InputError
 from codl.real.executor import Executor, Run
 from codl.trace import Trace
+
+WARM_UPS = 2
+"""Runs of each executor that do not count."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,27 @@ class Measurement:
         return float(high - low) / self.median_ms
 
 
-def measure(executor: Executor, inputs: Mapping[str, np.ndarray], runs: int, warmup: int = 2) -> Measurement:
-    """Run `runs` times after `warmup` runs that do not count.
+def measure(
+    executor: Executor, inputs: Mapping[str, np.ndarray], runs: int, warmup: int = WARM_UPS,
+    done: Callable[[], None] = lambda: None,
+) -> Measurement:  # fmt: skip
+    """Run `runs` times after `warmup` runs that do not count; `done` is told of each run that ended.
 
     Raises:
         InputError: `runs` is not positive, or what `Executor.run` raises.
     """
-    return measure_interleaved([executor], inputs, runs, warmup)[0]
+    return measure_interleaved([executor], inputs, runs, warmup, done)[0]
 
 
 def measure_interleaved(
-    executors: Sequence[Executor], inputs: Mapping[str, np.ndarray], runs: int, warmup: int = 2
-) -> list[Measurement]:
+    executors: Sequence[Executor], inputs: Mapping[str, np.ndarray], runs: int, warmup: int = WARM_UPS,
+    done: Callable[[], None] = lambda: None,
+) -> list[Measurement]:  # fmt: skip
     """Measure several executors of one model, a run of each in turn, so that a disturbance hits a round and not an
     executor. The order of the turns changes from round to round, so that none always follows the same one.
+
+    Args:
+        done: told of each run that ended, warm-ups included. It should take next to no time.
 
     Raises:
         InputError: `runs` is not positive, or what `Executor.run` raises.
@@ -66,6 +76,7 @@ def measure_interleaved(
     for _ in range(warmup):
         for executor in executors:
             executor.run(inputs)
+            done()
     found: list[list[Run]] = [[] for _ in executors]
     order = np.random.default_rng(0)
     with _no_garbage_collection():
@@ -73,6 +84,7 @@ def measure_interleaved(
             for index in order.permutation(len(executors)).tolist():
                 found[index] = [replace(run, outputs={}) for run in found[index]]
                 found[index].append(executors[index].infer(inputs, trace=True))
+                done()
     return [_measurement(each) for each in found]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from codl.compare import Comparison
+from codl.compare import Comparison, Moved
 from codl.runs import Prepared
 from codl.trace import Trace
+
+if TYPE_CHECKING:
+    from codl.fidelity import Ranking  # would import everything that measures
 
 PREDICTED, MEASURED = "predicted", "measured"
 
@@ -20,6 +23,7 @@ class Entry:
     Attributes:
         row: what the command prints of it as JSON; `model` and `planner` at least.
         run: plan, task graph and costs; not known of a trace file.
+        pair: (predicted, measured) ms by which it ranks among the entries of its model, where both are known.
     """
 
     row: Mapping[str, Any]
@@ -27,6 +31,7 @@ class Entry:
     measured: Trace | None = None
     comparison: Comparison | None = None
     run: Prepared | None = None
+    pair: tuple[float, float] | None = None
 
     @property
     def model(self) -> str:
@@ -56,3 +61,19 @@ class Entry:
     @property
     def measured_ms(self) -> float | None:
         return None if self.measured is None else float(self.row.get("measured_ms", self.row.get("latency_ms")) or 0)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """What predictions and measurements say together.
+
+    Attributes:
+        rankings: of each model with several plans, how well its predictions order them.
+        moved: constants of the description that no longer hold.
+        judged: whether any plan was off by more than `bound` and its noise, without which no constant is doubted.
+    """
+
+    rankings: Sequence[Ranking]
+    moved: Sequence[Moved]
+    judged: bool
+    bound: float

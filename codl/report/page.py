@@ -18,27 +18,36 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from codl.hardware import Hardware
 from codl.io import write_text
-from codl.report import sections
-from codl.report.entry import Entry
+from codl.report import sections, serving
+from codl.report.entry import Entry, Fidelity
+from codl.report.serving import Serving
 from codl.report.timeline import timeline
 
 
-def write_report(path: Path | str, title: str, entries: Sequence[Entry], hardware: Hardware | None = None) -> None:
-    """Write a report (atomically).
+def write_report(
+    path: Path | str, title: str, entries: Sequence[Entry], hardware: Hardware | None = None,
+    fidelity: Fidelity | None = None, servings: Sequence[Serving] = (),
+) -> None:  # fmt: skip
+    """Write a report (atomically); the arguments are those of `render_report`.
 
     Raises:
         FileError: the file cannot be written.
     """
-    write_text(path, render_report(title, entries, hardware))
+    write_text(path, render_report(title, entries, hardware, fidelity, servings))
 
 
-def render_report(title: str, entries: Sequence[Entry], hardware: Hardware | None = None) -> str:
+def render_report(
+    title: str, entries: Sequence[Entry], hardware: Hardware | None = None, fidelity: Fidelity | None = None,
+    servings: Sequence[Serving] = (),
+) -> str:  # fmt: skip
     """The HTML text of a report.
 
     Args:
         hardware: what was predicted for; its constants and their provenance are shown.
+        fidelity: what the entries, predicted and measured, say together.
+        servings: simulated workloads.
     """
-    script = _source("timeline.js")
+    script = f"{_source('timeline.js')}\n{_source('charts.js')}"
     page = _environment().get_template("report.html.j2")
     return page.render(
         title=title,
@@ -46,6 +55,9 @@ def render_report(title: str, entries: Sequence[Entry], hardware: Hardware | Non
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         planners=sections.side_by_side(entries),
+        fidelity=fidelity and sections.fidelity(fidelity),
+        overview=serving.overview(servings),
+        servings=[_serving(number, each) for number, each in enumerate(servings)],
         runs=[_run(number, entry) for number, entry in enumerate(entries) if entry.simulated or entry.measured],
         hardware=sections.hardware(hardware) if hardware else None,
     )
@@ -65,6 +77,17 @@ def _run(number: int, entry: Entry) -> dict[str, Any]:
     }
 
 
+def _serving(number: int, each: Serving) -> dict[str, Any]:
+    return {
+        "anchor": f"serving{number}",
+        "title": each.title,
+        "streams": each.streams,
+        "repetitions": len(each.records),
+        "figures": serving.figures(each),
+        "charts": [chart.drawn() for chart in serving.charts(each)],
+    }
+
+
 @cache
 def _source(name: str) -> str:
     return files("codl.report").joinpath("templates", name).read_text(encoding="utf-8")
@@ -77,6 +100,7 @@ def _environment() -> Environment:
                               lstrip_blocks=True)  # fmt: skip
     environment.filters["number"] = number
     environment.filters["percent"] = percent
+    environment.filters["part"] = part
     return environment
 
 
@@ -92,3 +116,8 @@ def number(value: float | int | None) -> str:
 def percent(value: float | None) -> str:
     """A share as a signed percentage."""
     return "–" if value is None else f"{100 * value:+.1f} %"
+
+
+def part(value: float | None) -> str:
+    """A share as a percentage without a sign; the unit stands elsewhere."""
+    return "–" if value is None else number(100.0 * value)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from codl.compare import Comparison, GroupError
 from codl.hardware import Hardware
 from codl.plan.explain import Explanation, explain
-from codl.report.entry import Entry
+from codl.report.entry import Entry, Fidelity
 from codl.runs import Prepared
 from codl.tasks import HOST_LANE, TaskKind
 from codl.trace import Trace
@@ -60,6 +61,7 @@ def side_by_side(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         if len(group) < 2:
             continue
         latencies = [_latencies(entry) for entry in group]
+        ranks = _ranks(group)
         longest = max((ms for each in latencies for ms in each.values()), default=0.0) or 1.0
         rows = [
             {
@@ -68,11 +70,31 @@ def side_by_side(entries: Sequence[Entry]) -> list[dict[str, Any]]:
                 "energy_j": entry.row.get("energy_j"),
                 "split": entry.row.get("split_operators"),
                 "error": entry.row.get("error"),
+                "ranks": rank,
             }
-            for entry, each in zip(group, latencies, strict=True)
+            for entry, each, rank in zip(group, latencies, ranks, strict=True)
         ]
-        found.append({"model": model, "rows": rows})
+        found.append({"model": model, "rows": rows, "ranked": any(ranks)})
     return found
+
+
+def _ranks(group: Sequence[Entry]) -> list[tuple[int, int] | None]:
+    """The places of each entry by predicted and by measured latency, from 1; only where all of them have both."""
+    pairs = [entry.pair for entry in group if entry.pair is not None]
+    if len(pairs) < len(group):
+        return [None] * len(group)
+    orders = [sorted(column) for column in zip(*pairs, strict=True)]
+    return [(orders[0].index(pair[0]) + 1, orders[1].index(pair[1]) + 1) for pair in pairs]
+
+
+def fidelity(found: Fidelity) -> dict[str, Any]:
+    """How well predictions order the plans, and what of the description is stale."""
+    return {
+        "rankings": [asdict(ranking) for ranking in found.rankings],
+        "moved": [asdict(moved) for moved in found.moved],
+        "judged": found.judged,
+        "bound": found.bound,
+    }
 
 
 def _latencies(entry: Entry) -> dict[str, float]:

@@ -13,10 +13,11 @@ import pytest
 from markupsafe import escape
 
 from codl import hardware as hw
-from codl.compare import compare_traces
+from codl.compare import Moved, compare_traces
 from codl.errors import FileError
-from codl.report import Entry, render_report, write_report
-from codl.report.sections import where_time_goes
+from codl.fidelity import Ranking
+from codl.report import Entry, Fidelity, render_report, write_report
+from codl.report.sections import side_by_side, where_time_goes
 from codl.runs import Workspace, simulated_row
 from codl.trace import Span, Trace
 from tests.conftest import Outcome
@@ -166,3 +167,23 @@ def test_compare_reports_two_trace_files(codl: Callable[..., Outcome], compared:
     assert codl("compare", *files, "--report", tmp_path / "c.html").code == 0
     (data,) = timelines((tmp_path / "c.html").read_text(encoding="utf-8"))
     assert len(data["worlds"]) == 2
+
+
+def test_planners_are_ranked_where_all_were_predicted_and_measured() -> None:
+    pairs = {"gpu": (30.0, 31.0), "codl": (20.0, 25.0), "cpu": (30.0, 22.0)}
+    entries = [Entry({"model": "m", "planner": name, "measured_ms": b}, pair=(a, b)) for name, (a, b) in pairs.items()]
+    (group,) = side_by_side(entries)
+    assert group["ranked"] and [row["ranks"] for row in group["rows"]] == [(2, 3), (1, 2), (2, 1)]
+    (group,) = side_by_side([*entries, Entry({"model": "m", "planner": "ideal"})])
+    assert not group["ranked"]
+
+
+def test_ranking_and_constants_that_moved_are_in_the_page() -> None:
+    moved = [Moved("<i>sharing.copy", 1.25, 12)]
+    page = render_report("t", [], fidelity=Fidelity([Ranking("m", 3, 0.136, 2 / 3)], moved, True, 0.1))
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert "13.6 %" in text and "0.667" in text and "&lt;i&gt;sharing.copy" in text and "× 1.25" in text
+    assert "codl calibrate" in text
+    calm = render_report("t", [], fidelity=Fidelity([], [], False, 0.1))
+    assert "no plan is off by more than 10 % and its noise" in calm
+    assert "no constant explains it" in render_report("t", [], fidelity=Fidelity([], [], True, 0.1))

@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from codl.report import Entry, write_report
+from codl import hardware as hw
+from codl.compare import Moved
+from codl.fidelity import Ranking
+from codl.report import Entry, Fidelity, Serving, write_report
+from codl.runs import Workspace
+from codl.scenario import load
 from codl.trace import Span, Trace
+from codl.workloads import Begun, busy_intervals, workload_rows
 from tests.browser import opened
 
 
@@ -81,4 +87,43 @@ def test_the_pointer_and_the_keys_are_answered(page_file: Path) -> None:
         assert float(canvas.get_attribute("data-from")) < start + 125_000
         page.get_by_role("button", name="fit").first.click()
         assert float(canvas.get_attribute("data-to")) == 2_000_000
+        assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def workload_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "workload.html"
+    scenario = load("hot-phone")
+    assert scenario.workload is not None
+    begun: list[Begun] = []
+    rows, records = workload_rows(
+        Workspace(hw.load("sd865")), scenario.workload, scenario.models[0], scenario.planners[0], begun
+    )
+    served = Serving(scenario.workload, rows, records, busy_intervals(begun))
+    fidelity = Fidelity([Ranking("m", 2, 0.1, None)], [Moved("processors.gpu.enqueue", 1.5, 7)], True, 0.1)
+    write_report(path, "a workload", [], hw.load("sd865"), fidelity, [served])
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 360])
+def test_charts_draw_and_read_their_values_back(workload_page: Path, scheme: str, width: int) -> None:
+    with opened(workload_page, viewport={"width": width, "height": 900}, color_scheme=scheme) as (page, complaints):
+        charts = page.locator(".chart")
+        assert charts.count() >= 5
+        drawn = charts.first.locator("path.s0").first
+        assert drawn.evaluate("p => getComputedStyle(p).stroke") == (
+            "rgb(42, 120, 214)" if scheme == "light" else "rgb(57, 135, 229)"
+        )
+        assert drawn.evaluate("p => p.getTotalLength()") > 100
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        area = charts.first.locator(".area")
+        area.scroll_into_view_if_needed()
+        box = area.bounding_box()
+        page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+        told = page.locator("#tip").inner_text()
+        assert told.startswith("latency, ms ") and told.endswith(": 100")  # every request has ended by then
+        page.mouse.move(0, 0)
+        assert page.locator("#tip").is_hidden()
+        assert "processors.gpu.enqueue" in page.locator("#fidelity").inner_text()
         assert complaints == []

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from codl import models
-from codl.cli.running import read_arrays
+from codl.cli.executing import read_arrays
 from codl.errors import FileError, InputError, ModelError, SchemaError
 from codl.hardware import load, overrides
 from codl.io import read_json, read_text, read_yaml
