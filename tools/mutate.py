@@ -226,6 +226,7 @@ def run_tests(tests: Sequence[str], prepare: Callable[[], None], limit: float, l
             settings.register_profile("mutants", database=None, phases=[Phase.explicit, Phase.generate], deadline=None)
             settings.load_profile("mutants")
             options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header"]
+            options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis was imported before
             code = int(pytest.main([*options, *tests]))
         except BaseException as error:
             print(f"{type(error).__name__}: {error}")
