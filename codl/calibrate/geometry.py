@@ -25,7 +25,8 @@ _NAME = "large"
 @cache
 def blocks(algorithm: str, traits: DeviceTraits) -> dict[str, int]:
     """`pixels`, `out_channels` of a register tile, `item_pixels`, `item_channels` of the largest work-item, and the
-    width of a vector (`in_channels`) of a convolution kernel on a CPU device. Winograd's pixels are tiles.
+    width of a vector (`in_channels`) of a convolution kernel on a CPU device. Winograd's pixels are tiles, and its
+    register tiles as small as `pixels`, so that as good as none is computed in vain.
 
     Args:
         algorithm: `direct`, `gemm` or `winogradN`.
@@ -41,7 +42,7 @@ def blocks(algorithm: str, traits: DeviceTraits) -> dict[str, int]:
     defines = dict(launch.defines)
     width = 2 * int(defines["SIMD"])
     pixels = ceil_div(_SIDE, side) ** 2
-    tile = int(defines["PIXELS"])
+    tile = int(defines.get("LEAST", defines["PIXELS"]))
     return {
         "out_channels": width,
         "pixels": tile,

@@ -229,16 +229,18 @@ def _tiled(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
 
 def _tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     """F(t x t, 3 x 3) on a CPU, fused: a work-item transforms the inputs of `item_pixels` tiles, multiplies them by the
-    weights of `item_channels` channels, register tiles of `pixels` x `out_channels` at a time, and transforms back.
-    Transforms of inputs are repeated for every such set of channels, reading weights for every such set of tiles."""
+    weights of `item_channels` channels, register tiles of at least `pixels` x `out_channels` at a time, and transforms
+    back. Transforms of inputs are repeated for every such set of channels, reading weights for every such set of tiles.
+    """
     get = kernel.blocks.get
     tiles, points = _tiles(work, kernel)
     width, tile = get("out_channels", 1), get("pixels", 1)
     columns = _ceil(work.out_channels, width) * width
     vectors = _ceil(work.in_channels, get("in_channels", 1)) * get("in_channels", 1)
     slower = _items(work, kernel, tiles, processor)
+    computed = tiles + (tile - tiles) * (tiles < tile)
     return {
-        "multiply": 2.0 * points * _ceil(tiles, tile) * tile * work.in_channels * columns * slower,
+        "multiply": 2.0 * points * computed * work.in_channels * columns * slower,
         "transform": FLOAT * points * tiles * vectors * _ceil(work.out_channels, get("item_channels", 1)) * slower,
         "inverse": FLOAT * points * tiles * columns * slower,
         "stream": FLOAT * points * work.in_channels * columns * _ceil(tiles, get("item_pixels", 1)) * slower,

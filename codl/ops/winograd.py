@@ -19,26 +19,40 @@ from codl.ops.tile import Strided, TileProblem, balanced, end_of, joined, one_ea
 from codl.ops.tile import program as tile_program
 from codl.ops.window import FLOAT, Window, ceil_div, has_bias
 
-_G: dict[int, NDArray[np.float64]] = {
-    2: np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
-    4: np.array(
-        [
-            [1 / 4, 0, 0],
-            [-1 / 6, -1 / 6, -1 / 6],
-            [-1 / 6, 1 / 6, -1 / 6],
-            [1 / 24, 1 / 12, 1 / 6],
-            [1 / 24, -1 / 12, 1 / 6],
-            [0, 0, 1],
-        ]
-    ),
+POINTS: dict[int, tuple[float, ...]] = {
+    2: (0, 1, -1),
+    4: (0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
 }
-"""Transform of the weights, by m; the points are 0, 1, -1 (m = 2) and 2, -2 besides (m = 4), and infinity."""
+"""Where the polynomials are evaluated, by m; and at infinity. The transforms of inputs and sums are written out for
+these points in `cl/winograd_transforms.cl`.
 
-ALGORITHMS = {"winograd2": 2, "winograd4": 4}
+Those of m = 4 were chosen for small errors, half as large as with the usual 1, -1, 2 and -2, and the largest a quarter:
+what a point's product is off by grows with the norms of its rows in all three transforms. Barabasz, Anderson,
+Soodhalter and Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks"
+(2020).
+"""
+
+
+def weight_transform(m: int) -> NDArray[np.float64]:
+    """G of F(m, 3) by Toom and Cook's construction: (m + 2) x 3."""
+    points = np.array(POINTS[m])
+    rows = [points[i] ** np.arange(3) / np.prod(points[i] - np.delete(points, i)) for i in range(len(points))]
+    return np.array([*rows, (0, 0, 1)])
+
+
+ALGORITHMS = {f"winograd{m}": m for m in POINTS}
+CHUNK = 128
+"""Input channels that `winograd.cl` transforms at once."""
+MOST_TILES = {2: 48, 4: 24}
+"""Tiles of a work-item on a CPU device, by m: transformed inputs and sums should stay in a core's cache."""
+LEAST_TILES = 4
+"""Tiles that the smallest register tile holds: its sums are as many as a core's multiply-adds in flight."""
+MOST_CHANNELS = 256
+"""Output channels of a work-item on a CPU device."""
 
 
 def by_preference(out_shape: tuple[int, ...], depth: int) -> tuple[str, ...]:
-    """`winograd4`, `winograd2` and `direct`, the one expected to be fastest on a CPU core first.
+    """`direct` and the `ALGORITHMS`, the one expected to be fastest on a CPU core first.
 
     An estimate in multiply-accumulates of the vector units, per input and output channel: products, transforms (about
     400 and 120 a tile and channel, counted from the code), and weights streamed once for every work-item of tiles, at
@@ -47,13 +61,13 @@ def by_preference(out_shape: tuple[int, ...], depth: int) -> tuple[str, ...]:
     images, channels, rows, columns = out_shape
 
     def cost(points: int, count: int, at_once: int, transform: float) -> float:
-        products = ceil_div(count, 6) * 6 * points
-        transforms = transform * count * (ceil_div(channels, 128) / channels + 1 / depth)
+        products = max(count, LEAST_TILES) * points
+        transforms = transform * count * (ceil_div(channels, MOST_CHANNELS) / channels + 1 / depth)
         return products + transforms + points * FLOAT / 0.4 * ceil_div(count, at_once)
 
     costs = {
-        f"winograd{m}": cost((m + 2) ** 2, images * ceil_div(rows, m) * ceil_div(columns, m), at_once, transform)
-        for m, at_once, transform in ((4, 24, 400.0), (2, 48, 120.0))
+        f"winograd{m}": cost((m + 2) ** 2, images * ceil_div(rows, m) * ceil_div(columns, m), MOST_TILES[m], transform)
+        for m, transform in ((4, 400.0), (2, 120.0))
     }
     costs["direct"] = cost(9, images * rows * columns, 48, 0.0)
     return tuple(sorted(costs, key=lambda name: costs[name]))
@@ -61,27 +75,25 @@ def by_preference(out_shape: tuple[int, ...], depth: int) -> tuple[str, ...]:
 
 def transformed_weights(weights: np.ndarray, m: int) -> np.ndarray:
     """G w G' of (OC, IC, 3, 3) weights, as ((m + 2)^2, OC, IC)."""
-    both = np.kron(_G[m], _G[m])  # row i * (m + 2) + j applies G's row i to the kernel's rows and j to its columns
+    g = weight_transform(m)
+    both = np.kron(g, g)  # row i * (m + 2) + j applies G's row i to the kernel's rows and j to its columns
     spread = both @ weights.reshape(-1, 9).T.astype(np.float64)
     return spread.astype(np.float32).reshape(-1, *weights.shape[:2])
 
 
-CHUNK = 64
-"""Input channels that `winograd.cl` transforms at once."""
-
-
 def streamed_weights(weights: np.ndarray, m: int, width: int) -> np.ndarray:
-    """Transformed weights as `winograd.cl` reads them, one after the other: for each block of `width` output channels
-    and each CHUNK of input channels, [(m + 2)^2][channels of the chunk][width]."""
+    """Transformed weights as `winograd.cl` reads them, one after the other: for each CHUNK of input channels,
+    [(m + 2)^2][ceil(OC / width)][channels of the chunk][width], filled up with zeros. Flat."""
     points, (channels, depth) = (m + 2) ** 2, weights.shape[:2]
-    packed = np.zeros((ceil_div(channels, width), depth * points, width), dtype=np.float32)
-    for block in range(len(packed)):
+    blocks = ceil_div(channels, width)
+    packed = np.zeros(depth * points * blocks * width, dtype=np.float32)
+    for block in range(blocks):
         part = transformed_weights(weights[block * width : (block + 1) * width], m).transpose(0, 2, 1)
         for start in range(0, depth, CHUNK):
             stop = min(start + CHUNK, depth)
-            packed[block, start * points : stop * points, : part.shape[2]] = part[:, start:stop].reshape(
-                -1, part.shape[2]
-            )
+            chunk = packed[start * points * blocks * width : stop * points * blocks * width]
+            chunk = chunk.reshape(points, blocks, stop - start, width)
+            chunk[:, block, :, : part.shape[2]] = part[:, start:stop]
     return packed
 
 
@@ -148,7 +160,7 @@ def _cpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
             bias: lambda: padded(parts.bias, width),
         }
     )
-    pixels, tiles, blocks = _sizes(parts, request.device, m)
+    tiles, blocks = _sizes(parts, request.device, m)
     r, w = parts.read, parts.write
     arguments = (
         Input(0), Constant(weights), Constant(bias), Output(),
@@ -159,11 +171,15 @@ def _cpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
     )  # fmt: skip
     defines = (
         ("SIMD", width // 2),
-        ("PIXELS", pixels),
+        ("PIXELS", register_pixels(request.device)),
+        ("LEAST", LEAST_TILES),
         ("OUT", m),
+        ("MOST", _most_tiles(request.device, m)),
+        ("CHUNK", CHUNK),
+        ("BLOCKS", MOST_CHANNELS // width),
         activations.define(request.node.activation),
     )
-    size = (ceil_div(_count(parts, m), tiles * pixels), ceil_div(ceil_div(parts.channels, width), blocks), 1)
+    size = (ceil_div(_count(parts, m), tiles), ceil_div(ceil_div(parts.channels, width), blocks), 1)
     return KernelProgram((Launch("cl/winograd.cl", "winograd", defines, arguments, size),), constants)
 
 
@@ -172,21 +188,28 @@ def _count(parts: _Parts, m: int) -> int:
     return parts.images * ceil_div(parts.rows, m) * ceil_div(parts.columns, m)
 
 
-def _sizes(parts: _Parts, device: DeviceTraits, m: int) -> tuple[int, int, int]:
-    """(pixels of a register tile, register tiles and blocks of channels of a work-item); limits as in `winograd.cl`.
+def _most_tiles(device: DeviceTraits, m: int) -> int:
+    """`MOST_TILES` in whole register tiles."""
+    pixels = register_pixels(device)
+    return max(1, round(MOST_TILES[m] / pixels)) * pixels
 
-    Splitting the channels among work-items repeats the input's transform, so tiles are shared out first.
+
+def _sizes(parts: _Parts, device: DeviceTraits, m: int) -> tuple[int, int]:
+    """(tiles, blocks of channels) of a work-item, within the limits above.
+
+    Splitting the tiles among work-items repeats the reading of weights, splitting the channels the input's transform,
+    which costs less.
     """
-    pixels = max(6, register_pixels(device))
-    all_tiles, all_blocks = ceil_div(_count(parts, m), pixels), ceil_div(parts.channels, 2 * simd(device))
-    tiles = balanced(all_tiles, (4 if pixels == 6 else 2) * (2 if m == 2 else 1))
-    blocks = balanced(all_blocks, 64 // simd(device))
+    count, all_blocks = _count(parts, m), ceil_div(parts.channels, 2 * simd(device))
+    tiles, blocks = balanced(count, _most_tiles(device, m)), balanced(all_blocks, MOST_CHANNELS // (2 * simd(device)))
     wanted = 4 * device.compute_units if device.compute_units > 1 else 1
-    while tiles > 1 and ceil_div(all_tiles, tiles) * ceil_div(all_blocks, blocks) < wanted:
-        tiles = balanced(all_tiles, tiles - 1)
-    while blocks > 1 and ceil_div(all_tiles, tiles) * ceil_div(all_blocks, blocks) < wanted:
-        blocks = balanced(all_blocks, blocks - 1)
-    return pixels, tiles, blocks
+    least = max(1, 64 // (2 * simd(device)))
+    for smallest_blocks, smallest_tiles in ((least, register_pixels(device)), (1, LEAST_TILES)):
+        while blocks > smallest_blocks and ceil_div(count, tiles) * ceil_div(all_blocks, blocks) < wanted:
+            blocks = balanced(all_blocks, blocks - 1)
+        while tiles > smallest_tiles and ceil_div(count, tiles) * ceil_div(all_blocks, blocks) < wanted:
+            tiles = balanced(count, tiles - 1)
+    return tiles, blocks
 
 
 def _gpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:

@@ -440,7 +440,7 @@ def test_alignment_is_what_the_kernels_pack(invented: Callable[..., None]) -> No
 def test_sizes_of_tiles_and_work_items_are_those_of_the_kernels() -> None:
     """The launch of any convolution has as many work-items as the sizes, read from a large one, say."""
     found = geometry.blocks("winograd4", TRAITS)
-    assert found == {"out_channels": 16, "pixels": 6, "item_pixels": 24, "item_channels": 128, "in_channels": 8}
+    assert found == {"out_channels": 16, "pixels": 4, "item_pixels": 24, "item_channels": 256, "in_channels": 8}
     graph = probe_graph()
     for node in graph.nodes:
         if node.op != "conv" or "direct" not in (variants := REGISTRY[node].algorithms(graph, node)):

@@ -206,9 +206,11 @@ def test_the_last_round_of_work_items_counts_whole() -> None:
 
 def test_a_fused_winograd_kernel_repeats_transforms_and_weights_by_work_item() -> None:
     of = kernel(form="tiled-winograd", tile=4, blocks={**TILES, "item_pixels": 24})
-    work = conv_work(32, 32, 12, 140, 3)  # 64 tiles: 11 register tiles, 3 work-items
+    work = conv_work(32, 32, 12, 140, 3)  # 64 tiles, 3 work-items
     amounts = FORMS["tiled-winograd"].quantities(work, of, ONE_CORE)
-    assert amounts["multiply"] == 2 * 36 * 66 * 12 * 144
+    assert amounts["multiply"] == 2 * 36 * 64 * 12 * 144
+    few = FORMS["tiled-winograd"].quantities(conv_work(5, 7, 12, 140, 3), of, ONE_CORE)
+    assert few["multiply"] == 2 * 36 * TILES["pixels"] * 12 * 144  # 4 tiles: no register tile is as small
     assert amounts["transform"] == 4 * 36 * 64 * 16 * 2
     assert amounts["inverse"] == 4 * 36 * 64 * 144
     assert amounts["stream"] == 3 * amounts["weights"] == 3 * 4 * 36 * 12 * 144

@@ -4,12 +4,21 @@
 
 #define V (2 * SIMD)
 
+#define EACH_1(DO) DO(0)
+#define EACH_4(DO) DO(0) DO(1) DO(2) DO(3)
+#define EACH_5(DO) EACH_4(DO) DO(4)
+#define EACH_6(DO) EACH_5(DO) DO(5)
+#define EACH_8(DO) EACH_6(DO) DO(6) DO(7)
+#define EACH_10(DO) EACH_8(DO) DO(8) DO(9)
+#define EACH_12(DO) EACH_10(DO) DO(10) DO(11)
+#define EACH_14(DO) EACH_12(DO) DO(12) DO(13)
+
 #if PIXELS == 1
-#define EACH(DO) DO(0)
+#define EACH EACH_1
 #elif PIXELS == 6
-#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define EACH EACH_6
 #elif PIXELS == 14
-#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13)
+#define EACH EACH_14
 #else
 #error "PIXELS must be 1, 6 or 14"
 #endif

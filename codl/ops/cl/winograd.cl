@@ -1,17 +1,18 @@
 /* 3 x 3 convolution with stride 1 by Winograd's F(m, 3) for CPU devices (Lavin and Gray, "Fast Algorithms for
-   Convolutional Neural Networks", 2016; m = OUT): one work-item a group computes up to TILES * PIXELS tiles of
-   OUT x OUT outputs for up to BLOCKS blocks of V = 2 * SIMD channels, so that transformed inputs and sums stay in cache.
+   Convolutional Neural Networks", 2016; m = OUT): one work-item a group computes up to MOST tiles of OUT x OUT
+   outputs for up to BLOCKS blocks of V = 2 * SIMD channels, so that transformed inputs and sums stay in cache.
 
      y = A' [ sum_c (G w_c G') * (B' x_c B) ] A         (G w G' is made beforehand, in double precision)
 
    x   feature map, channels contiguous; x_offset is row 0, column 0, channel 0 of the first image, x_limit the first
        element not to be read
-   u   [ceil(channels / V)][chunks of CHUNK of the depth][IN * IN][depth of the chunk][V] transformed weights, in the order
+   u   [chunks of CHUNK of the depth][IN * IN][ceil(channels / V)][depth of the chunk][V] transformed weights, in the order
        in which they are read; b [ceil(channels / V)][V]
    y   feature map; y_offset is the first element computed, channels y_c apart
    Tile (r, c) of a `rows` x `columns` box reads input rows from r * OUT + origin_y on; outside lies padding.
-   Global size: (ceil(tiles of all images / (tiles * PIXELS)), ceil(blocks / blocks_per_item), 1).
-   Compile with SIMD (4, 8, 16), PIXELS (6, 14), OUT (2, 4), ACTIVATION. Loops over arrays of vectors are unrolled by
+   Global size: (ceil(tiles of all images / tiles), ceil(blocks / blocks_per_item), 1).
+   Compile with SIMD (4, 8, 16), PIXELS (6, 14) and LEAST (4) tiles in the largest and the smallest register tile, OUT (2,
+   4), MOST (a multiple of PIXELS), BLOCKS, CHUNK, ACTIVATION. Loops over arrays of vectors are unrolled by
    request: the arrays would not become registers otherwise. */
 
 #pragma OPENCL FP_CONTRACT ON
@@ -20,15 +21,63 @@
 #include "register_tile.cl"
 #include "winograd_transforms.cl"
 
-#define TILES ((PIXELS == 6 ? 4 : 2) * (OUT == 2 ? 2 : 1))
-#define MOST (TILES * PIXELS)
-#define CHUNK 64
 #define ROW (CHUNK + 16)
-#define BLOCKS (64 / SIMD) /* 128 channels */
 /* The distance of transformed inputs and of sums from one of the IN * IN points to the next: an odd number of cache
    lines, since a transform touches all points together and they must not share cache sets. */
 #define INPUTS_APART (MOST * ROW + 16)
 #define SUMS_APART (MOST * 2 + (SIMD == 16 ? 1 : SIMD == 8 ? 2 : 4))
+
+/* Products of a register tile of N tiles, and how many that is for n of them: a last one's surplus is never used. */
+#define PRODUCTS(N) \
+  case N: { \
+    EACH_##N(DECLARE) \
+    if (c0 == 0) { \
+      const VEC low = (VEC)(0.0f), high = low; \
+      EACH_##N(START) \
+    } else { \
+      EACH_##N(RESUME) \
+    } \
+    for (int k = 0; k < length; k++, now += V, soon += pace) { \
+      SOON(soon); \
+      if (V > 16) \
+        SOON(soon + 16); \
+      const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD); \
+      EACH_##N(STEP) \
+    } \
+    EACH_##N(KEEP) \
+    break; \
+  }
+#if PIXELS == 6
+#define SIZES(DO) DO(4) DO(5) DO(6)
+#define LARGE_ENOUGH(n) max(n, LEAST)
+#else
+#define SIZES(DO) DO(4) DO(6) DO(8) DO(10) DO(12) DO(14)
+#define LARGE_ENOUGH(n) max((n + 1) / 2 * 2, LEAST)
+#endif
+
+/* B' x B of one tile and vector of channels: columns first, then rows. */
+#define TRANSFORM_TILE(FROM) { \
+  VEC half_way[IN][IN]; \
+  _Pragma("unroll") \
+  for (int j = 0; j < IN; j++) { \
+    VEC d[IN], t[IN]; \
+    _Pragma("unroll") \
+    for (int i = 0; i < IN; i++) \
+      d[i] = FROM(i, j); \
+    TRANSFORM_INPUT(t, d) \
+    _Pragma("unroll") \
+    for (int i = 0; i < IN; i++) \
+      half_way[i][j] = t[i]; \
+  } \
+  _Pragma("unroll") \
+  for (int i = 0; i < IN; i++) { \
+    VEC t[IN]; \
+    TRANSFORM_INPUT(t, half_way[i]) \
+    _Pragma("unroll") \
+    for (int j = 0; j < IN; j++) \
+      STORE_PRIVATE(target + (i * IN + j) * INPUTS_APART, t[j]); \
+  } \
+}
 
 /* One vector of channels, of which `n` are wanted; the others may be anything. */
 static inline VEC channels_at(__global const float *x, int at, int n, int limit) {
@@ -54,9 +103,10 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
   const int first_block = get_global_id(1) * blocks_per_item;
   const int used_blocks = min(blocks_per_item, blocks - first_block);
   const int tile_rows = (rows + OUT - 1) / OUT, tile_columns = (columns + OUT - 1) / OUT;
-  const int first_tile = get_global_id(0) * tiles * PIXELS;
-  const int count = min(tiles * PIXELS, images * tile_rows * tile_columns - first_tile);
-  const int used_tiles = (count + PIXELS - 1) / PIXELS;
+  const int first_tile = get_global_id(0) * tiles;
+  const int count = min(tiles, images * tile_rows * tile_columns - first_tile);
+  const int register_tiles = (count + PIXELS - 1) / PIXELS;
+  const int size = LARGE_ENOUGH((count + register_tiles - 1) / register_tiles);
 
   for (int m = 0; m < count; m++) {
     const int c = (first_tile + m) % tile_columns, r = (first_tile + m) / tile_columns % tile_rows;
@@ -72,55 +122,37 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
     for (int m = 0; m < count; m++) {
       const bool inner = in_y[m] >= 0 && in_x[m] >= 0 && in_y[m] + IN <= height && in_x[m] + IN <= width
                          && from[m] + (IN - 1) * (x_y + x_x) + c0 + length + SIMD <= x_limit;
+      __global const float *source = x + from[m] + c0;
       for (int c = 0; c < length; c += SIMD) {
-        VEC half_way[IN][IN];
-#pragma unroll
-        for (int j = 0; j < IN; j++) {
-          VEC d[IN], t[IN];
-          if (inner)
-#pragma unroll
-            for (int i = 0; i < IN; i++)
-              d[i] = LOAD(x + from[m] + i * x_y + j * x_x + c0 + c);
-          else
-#pragma unroll
-            for (int i = 0; i < IN; i++)
-              d[i] = (uint)(in_y[m] + i) < (uint)height && (uint)(in_x[m] + j) < (uint)width
-                         ? channels_at(x, from[m] + i * x_y + j * x_x + c0 + c, length - c, x_limit) : (VEC)(0.0f);
-          TRANSFORM_INPUT(t, d)
-#pragma unroll
+        float *target = transformed + m * ROW + c;
+        if (inner) {
+#define INPUT(i, j) LOAD(source + c + i * x_y + j * x_x)
+          TRANSFORM_TILE(INPUT)
+        } else {
+          VEC padded[IN * IN];
           for (int i = 0; i < IN; i++)
-            half_way[i][j] = t[i];
-        }
-#pragma unroll
-        for (int i = 0; i < IN; i++) {
-          VEC t[IN];
-          TRANSFORM_INPUT(t, half_way[i])
-#pragma unroll
-          for (int j = 0; j < IN; j++)
-            STORE_PRIVATE(transformed + (i * IN + j) * INPUTS_APART + m * ROW + c, t[j]);
+            for (int j = 0; j < IN; j++)
+              padded[i * IN + j] = (uint)(in_y[m] + i) < (uint)height && (uint)(in_x[m] + j) < (uint)width
+                                   ? channels_at(x, from[m] + i * x_y + j * x_x + c0 + c, length - c, x_limit) : (VEC)(0.0f);
+#define PADDED(i, j) padded[i * IN + j]
+          TRANSFORM_TILE(PADDED)
         }
       }
     }
-    for (int block = 0; block < used_blocks; block++)
-      for (int xi = 0; xi < IN * IN; xi++)
-        for (int tile = 0; tile < used_tiles; tile++) {
-          __global const float *now = u + (((long)(first_block + block) * depth + c0) * IN * IN + xi * length) * V;
-          const float *a = transformed + xi * INPUTS_APART + tile * PIXELS * ROW;
-          VEC *kept = sums + (block * IN * IN + xi) * SUMS_APART + tile * PIXELS * 2;
-          EACH(DECLARE)
-          if (c0 == 0) {
-            const VEC low = (VEC)(0.0f), high = low;
-            EACH(START)
-          } else {
-            EACH(RESUME)
-          }
-          for (int k = 0; k < length; k++, now += V) {
-            SOON(now + length * V); /* the next point's weights: from here the processor would not guess it */
-            const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD);
-            EACH(STEP)
-          }
-          EACH(KEEP)
+    for (int xi = 0; xi < IN * IN; xi++)
+      for (int block = 0; block < used_blocks; block++) {
+        const bool more = block + 1 < used_blocks;
+        __global const float *panel = u + (((long)c0 * IN * IN + (long)xi * length) * blocks + (first_block + block) * length) * V;
+        /* What is read next, asked for little by little: from here the processor would not guess it in time. */
+        __global const float *soon = panel + (more ? 1 : blocks - used_blocks + 1) * length * V;
+        const int pace = (V + register_tiles - 1) / register_tiles;
+        for (int tile = 0; tile < count; tile += size) {
+          __global const float *now = panel;
+          const float *a = transformed + xi * INPUTS_APART + tile * ROW;
+          VEC *kept = sums + (block * IN * IN + xi) * SUMS_APART + tile * 2;
+          switch (min(size, LARGE_ENOUGH(count - tile))) { SIZES(PRODUCTS) }
         }
+      }
   }
 
   for (int block = 0; block < used_blocks; block++) {

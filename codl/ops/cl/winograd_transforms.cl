@@ -1,19 +1,28 @@
 /* Winograd's transforms for 3 taps and OUT outputs, along one column or row of VECs: TRANSFORM_INPUT is B' of IN inputs,
-   TRANSFORM_OUTPUT is A' of IN sums. Points 0, 1, -1 and, for OUT = 4, 2, -2; and infinity. */
+   TRANSFORM_OUTPUT is A' of IN sums. Points 0, 1, -1 (OUT = 2) or 0, P, -P, Q, -Q (4), and infinity, as in
+   codl/ops/winograd.py. Row p of B' holds the coefficients of the polynomial with all the points but p as its roots, row
+   i of A' the points' powers i; p and -p share what they have in common. */
 
 #define IN (OUT + 2)
 
 #if OUT == 2
 #define TRANSFORM_INPUT(t, d) \
-  t[0] = d[0] - d[2]; t[1] = d[1] + d[2]; t[2] = d[2] - d[1]; t[3] = d[1] - d[3];
+  t[0] = d[2] - d[0]; t[1] = d[2] + d[1]; t[2] = d[2] - d[1]; t[3] = d[3] - d[1];
 #define TRANSFORM_OUTPUT(t, d) \
-  t[0] = d[0] + d[1] + d[2]; t[1] = d[1] - d[2] - d[3];
+  t[0] = d[0] + d[1] + d[2]; t[1] = d[1] - d[2] + d[3];
 #elif OUT == 4
+#define P 0.70710678f
+#define Q 1.41421356f
+#define P2 0.5f
+#define Q2 2.0f
 #define TRANSFORM_INPUT(t, d) { \
-  const VEC even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1], near = d[4] - d[2], far = 2.0f * (d[3] - d[1]); \
-  t[0] = 4.0f * d[0] - 5.0f * d[2] + d[4]; t[1] = even + odd; t[2] = even - odd; t[3] = near + far; t[4] = near - far; \
-  t[5] = 4.0f * d[1] - 5.0f * d[3] + d[5]; }
+  const VEC p_even = d[4] - Q2 * d[2], p_odd = P * (d[3] - Q2 * d[1]); \
+  const VEC q_even = d[4] - P2 * d[2], q_odd = Q * (d[3] - P2 * d[1]); \
+  t[0] = P2 * Q2 * d[0] - (P2 + Q2) * d[2] + d[4]; \
+  t[1] = p_even + p_odd; t[2] = p_even - p_odd; t[3] = q_even + q_odd; t[4] = q_even - q_odd; \
+  t[5] = P2 * Q2 * d[1] - (P2 + Q2) * d[3] + d[5]; }
 #define TRANSFORM_OUTPUT(t, d) { \
-  const VEC a = d[1] + d[2], s = d[1] - d[2], e = d[3] + d[4], f = d[3] - d[4]; \
-  t[0] = d[0] + a + e; t[1] = s + 2.0f * f; t[2] = a + 4.0f * e; t[3] = s + 8.0f * f + d[5]; }
+  const VEC p_sum = d[1] + d[2], p_rest = P * (d[1] - d[2]), q_sum = d[3] + d[4], q_rest = Q * (d[3] - d[4]); \
+  t[0] = d[0] + p_sum + q_sum; t[1] = p_rest + q_rest; t[2] = P2 * p_sum + Q2 * q_sum; \
+  t[3] = P2 * p_rest + Q2 * q_rest + d[5]; }
 #endif
