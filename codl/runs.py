@@ -210,7 +210,7 @@ def _plan_row(run: Prepared) -> Row:
         "planner": plan.planner,
         "data_type": run.data_type,
         "chains": len(plan.chains),
-        "split_operators": sum(len(chain.operators) for chain in plan.chains if len(chain.shares) > 1),
+        "split_operators": sum(len(chain.operators) for chain in plan.chains if chain.splits),
         "planning_ms": plan.planning_ms,
     }
 

@@ -176,6 +176,7 @@ def _show(plan: Plan) -> None:
         first, last = chain.operators[0], chain.operators[-1]
         span = first if first == last else f"{first} ... {last}"
         dimension = chain.dimension.value if chain.dimension and len(chain.shares) > 1 else "-"
+        dimension = "branches" if chain.branches else dimension
         rows.append(
             (f"c{index:02d}", span, len(chain.operators), dimension, *(chain.shares.get(p) for p in plan.processors))
         )

@@ -19,7 +19,7 @@ from codl.cost import CostModel
 from codl.graph import Graph
 from codl.ops import Dimension
 from codl.plan.model import Chain, Plan
-from codl.plan.partition import chain_regions, exits, external_reads, output_parts
+from codl.plan.partition import chain_regions, exits, external_reads, output_parts, placed_regions
 from codl.plan.sharing import Ledger, Share, SharingModel
 from codl.region import Region
 
@@ -123,6 +123,8 @@ def plan_latency(
 
 def chain_boxes(graph: Graph, chain: Chain, alignment: Mapping[Dimension, int], processors: Iterable[str]) -> Boxes:
     """What each processor computes of a chain, in dealing order."""
+    if chain.branches:
+        return placed_regions(graph, {name: chain.branches[name] for name in processors if name in chain.branches})
     shares = {name: chain.shares[name] for name in processors if name in chain.shares}
     step = alignment.get(chain.dimension, 1) if chain.dimension else 1
     parts = output_parts(graph, chain.operators[-1], chain.dimension, shares, step)
@@ -147,7 +149,8 @@ def _chain(graph: Graph, plan: Plan, chain: Chain, cost: CostModel, ledger: Ledg
     for value in leaving:
         producer = graph.producer[value]
         whole = Region.full(graph.tensors[value].shape)
-        made = {p: own[producer.name] if value == producer.output else whole for p, own in regions.items()}
+        makers = {p: own for p, own in regions.items() if producer.name in own or not chain.branches}
+        made = {p: own[producer.name] if value == producer.output else whole for p, own in makers.items()}
         ledger.write(value, made)
     if model.home and len(regions) > 1:
         wholes = {value: Region.full(graph.tensors[value].shape) for value in leaving}

@@ -76,6 +76,7 @@ class Explanation:
         chosen: what the plan does with it, by itself.
         chain: the plan's chain that it is in, if that has several operators.
         members: the operators of that chain one by one, each at its best.
+        beside: whether it runs whole beside another branch of the network.
     """
 
     node: Node
@@ -85,6 +86,7 @@ class Explanation:
     chosen: Alternative
     chain: Alternative | None = None
     members: tuple[Alternative, ...] = ()
+    beside: bool = False
 
     @cached_property
     def best(self) -> Alternative:
@@ -103,6 +105,8 @@ class Explanation:
         """The term that decides, in a few words."""
         if self.chain is not None:
             return "chain"
+        if self.beside:
+            return "branch"
         if self.rival is None:
             return "no kernel" if REGISTRY[self.node].host_only else "cannot be cut"
         rival, chosen = self.rival.terms, self.chosen.terms
@@ -115,6 +119,8 @@ class Explanation:
             return self._chain_sentence(self.chain)
         chosen, rival = self.chosen, self.rival
         label = f"{chosen.label}: {_ms(chosen.total_ns)} ms"
+        if self.beside:
+            return f"{label}, while another processor computes another branch"
         if rival is None:
             if REGISTRY[self.node].host_only:
                 return f"{label}; no kernel of codl's computes {self.node.onnx_op or self.node.op}: ONNX Runtime does"
@@ -161,14 +167,16 @@ def explain(graph: Graph, plan: Plan, hardware: Hardware, cost: CostModel) -> tu
     cheapest = [min((*p, *s), key=lambda each: each.total_ns) for p, s in zip(placements, splits, strict=True)]
     found = []
     for chain in plan.chains:
-        several = len(chain.operators) > 1
+        several = len(chain.operators) > 1 and not chain.branches
         whole = costing.alternative(chain) if several else None
         members = tuple(cheapest[graph.position[name]] for name in chain.operators) if several else ()
         for name in chain.operators:
             index = graph.position[name]
-            alone = costing.alternative(Chain(operators=(name,), dimension=chain.dimension, shares=chain.shares))
-            node, planner = graph.nodes[index], plan.planner
-            found.append(Explanation(node, planner, placements[index], splits[index], alone, whole, members))
+            on = chain.placement(name)
+            shares = chain.shares if on is None else {on: 1.0}
+            alone = costing.alternative(Chain(operators=(name,), dimension=chain.dimension, shares=shares))
+            node, planner, beside = graph.nodes[index], plan.planner, bool(chain.branches)
+            found.append(Explanation(node, planner, placements[index], splits[index], alone, whole, members, beside))
     return tuple(sorted(found, key=lambda each: graph.position[each.node.name]))
 
 

@@ -13,35 +13,58 @@ and so are maps, transforms and copies of what is there already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from codl.graph import Graph
 from codl.ops import REGISTRY
 from codl.plan.commands import Commands
+from codl.plan.evaluate import Boxes, chain_boxes
 from codl.plan.model import Chain, Plan
-from codl.plan.partition import chain_regions, exits, external_reads, output_parts
+from codl.plan.partition import exits, external_reads
 from codl.plan.storage import Piece, Storage
 from codl.region import Region
 from codl.tasks import HOST_LANE, Access, TaskGraph, TaskKind, subtract
 
 
-def lower(graph: Graph, plan: Plan) -> TaskGraph:
-    """The task graph of a plan.
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Some of a plan's chains that follow each other, between points at which another plan may take over.
+
+    What crosses such a point lies where every plan for this hardware looks for it (`_Lowering.owner`).
+
+    Args:
+        name: begins the ids of its chains; '' for a whole plan.
+        first, end: the chains of the plan.
+        arriving: values that it reads and does not make.
+        leaving: values that it makes for later segments.
+    """
+
+    name: str
+    first: int
+    end: int
+    arriving: tuple[str, ...]
+    leaving: tuple[str, ...]
+
+
+def lower(graph: Graph, plan: Plan, segment: Segment | None = None) -> TaskGraph:
+    """The task graph of a plan, or of one segment of it (`codl.plan.segments`).
 
     Raises:
         PlanError: the plan is not legal for this graph.
     """
     plan.check(graph)
-    tasks = _Lowering(graph, plan).run()
+    tasks = _Lowering(graph, plan, segment).run()
     tasks.check(graph)
     return tasks
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, plan: Plan) -> None:
+    def __init__(self, graph: Graph, plan: Plan, segment: Segment | None = None) -> None:
         self.graph = graph
         self.plan = plan
+        self.segment = segment or Segment("", 0, len(plan.chains), graph.inputs, ())
         used = {name for chain in plan.chains for name in chain.shares}
         self.processors = [name for name in plan.processors if name in used] or list(plan.processors)
         self.host_processor = next((n for n, use in plan.processors.items() if use.kind == "cpu"), self.processors[-1])
@@ -51,9 +74,10 @@ class _Lowering:
         self.mapped_by_cpu: set[str] = set()
 
     def run(self) -> TaskGraph:
-        inputs = {name: (self._place_input(name),) for name in self.graph.inputs}
-        for index, chain in enumerate(self.plan.chains):
-            self._chain(f"c{index:02d}", chain)
+        segment = self.segment
+        inputs = {name: (self._place_input(name),) for name in segment.arriving}
+        for index in range(segment.first, segment.end):
+            self._chain(f"{segment.name}c{index:02d}", self.plan.chains[index])
         outputs = self._finish()
         tasks = tuple(self.commands.tasks)
         lanes = (HOST_LANE, *(p for p in self.plan.processors if any(t.lane == p for t in tasks)))
@@ -69,9 +93,18 @@ class _Lowering:
             data_types={lane: self.plan.processors[lane].data_type for lane in lanes[1:]},
         )
 
+    @property
+    def owner(self) -> str:
+        """With whom a graph input begins, where the caller's memory is: the home processor, else the host's. Values
+        that cross from one segment to another are with whom all plans agree on, whichever processors they use."""
+        if self.segment.name:
+            home = self.plan.home or (None if self.plan.sharing == "copied" else next(iter(self.plan.processors)))
+        else:
+            home = self.home or (None if self.plan.sharing == "copied" else self.processors[0])
+        return home or self.host_processor
+
     def _place_input(self, value: str) -> str:
-        """A graph input begins where the caller's memory is: with the home processor, else with the host's."""
-        owner = self.home or (self.host_processor if self.plan.sharing == "copied" else self.processors[0])
+        owner = self.owner
         name = self.storage.of(owner, value)
         lane = HOST_LANE if self.plan.sharing == "unified" else owner
         self.storage.pieces[value] = [Piece(name, Region.full(self.graph.tensors[value].shape), "", lane)]
@@ -80,10 +113,7 @@ class _Lowering:
     # -- chains ------------------------------------------------------------------------------------------------------
 
     def _chain(self, chain_id: str, chain: Chain) -> None:
-        shares = {name: chain.shares[name] for name in self.plan.processors if name in chain.shares}
-        alignment = self.plan.alignment.get(chain.dimension, 1) if chain.dimension else 1
-        last_parts = output_parts(self.graph, chain.operators[-1], chain.dimension, shares, alignment)
-        regions = chain_regions(self.graph, chain.operators, last_parts)
+        regions = chain_boxes(self.graph, chain, self.plan.alignment, self.plan.processors)
         leaving = set(exits(self.graph, chain.operators))
         inside = {value for name in chain.operators for value in self.graph.by_name[name].outputs}
         needs = {p: external_reads(self.graph, own, inside) for p, own in regions.items()}
@@ -92,9 +122,8 @@ class _Lowering:
             self._fetch(chain_id, processor, needs[processor])
         if self.home and len(regions) > 1:
             self._host_waits(chain_id, regions)
-        for processor, own in regions.items():
-            for name, region in own.items():
-                self._kernel(chain_id, processor, name, region, own, leaving, inside)
+        for processor, name in _enqueued(chain, regions):
+            self._kernel(chain_id, processor, name, regions[processor][name], leaving, inside)
         if self.home and len(regions) > 1:
             whole = {value: Region.full(self.graph.tensors[value].shape) for value in leaving}
             self._fetch(chain_id, self.home, whole, phase="post-sync")
@@ -128,8 +157,7 @@ class _Lowering:
         self.mapped_by_cpu.clear()
 
     def _kernel(
-        self, chain: str, processor: str, name: str, region: Region, own: dict[str, Region],
-        leaving: set[str], inside: set[str],
+        self, chain: str, processor: str, name: str, region: Region, leaving: set[str], inside: set[str]
     ) -> None:  # fmt: skip
         node = self.graph.by_name[name]
         spec = REGISTRY[node]
@@ -248,24 +276,52 @@ class _Lowering:
 
     def _finish(self) -> dict[str, str]:
         """Bring every output whole into one buffer and let the host wait for it."""
+        segment, end = self.segment, f"{self.segment.name}end"
         wholes = {
-            v: Region.full(self.graph.tensors[v].shape) for v in self.graph.outputs if v not in self.graph.weights
+            v: Region.full(self.graph.tensors[v].shape)
+            for v in self.graph.outputs
+            if v not in self.graph.weights
+            and v not in segment.leaving
+            and (v in self.storage.pieces or not segment.name)
         }
         scattered = {
             v: box for v, box in wholes.items() if self.plan.sharing == "copied" or not self.storage.holders(v, box)
         }
-        self._fetch("end", self.host_processor, scattered)
+        self._fetch(end, self.host_processor, scattered)
         outputs = {
             value: self.storage.of(self.host_processor, value)
             if value in scattered
             else self.storage.holders(value, box)[0]
             for value, box in wholes.items()
         }
+        if segment.leaving:
+            return outputs | self._hand_on(end)
         writers = [
             p.writer for v, name in outputs.items() for p in self.storage.pieces[v] if p.buffer == name and p.writer
         ]
-        self.commands.sync("end", "wait", HOST_LANE, writers, "the caller reads the outputs")
+        self.commands.sync(end, "wait", HOST_LANE, writers, "the caller reads the outputs")
         return outputs
+
+    def _hand_on(self, end: str) -> dict[str, str]:
+        """Bring what later segments read to where every plan looks for it, and let the host wait for all lanes: only
+        then is it decided whose commands come next."""
+        leaving = self.segment.leaving
+        if self.plan.sharing != "unified":
+            wholes = {value: Region.full(self.graph.tensors[value].shape) for value in leaving}
+            self._fetch(end, self.owner, wholes, phase="hand-over")
+        last = {task.lane: task.id for task in self.commands.tasks if task.lane != HOST_LANE}
+        self.commands.sync(end, "switch", HOST_LANE, last.values(), "the next segment's plan is chosen")
+        return {value: self.storage.of(self.owner, value) for value in leaving}
+
+
+def _enqueued(chain: Chain, regions: Boxes) -> Iterator[tuple[str, str]]:
+    """(processor, operator) in the order in which the host enqueues kernels: a processor's share of a chain at a time;
+    of branches that run side by side in turn, so that none waits until the host is done with another."""
+    if not chain.branches:
+        yield from ((processor, name) for processor, own in regions.items() for name in own)
+        return
+    for turn in zip_longest(*([(processor, name) for name in own] for processor, own in regions.items())):
+        yield from (each for each in turn if each is not None)
 
 
 def _why(processor: str, needs: dict[str, Region]) -> str:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from codl.errors import PlanError
 from codl.graph import Graph
@@ -48,16 +55,43 @@ class Chain(_Strict):
     operators: tuple[str, ...] = Field(min_length=1)
     dimension: Dimension | None = None
     shares: dict[str, float] = Field(min_length=1)
+    branches: dict[str, tuple[str, ...]] = {}
+    """Instead of a dimension: by processor, the operators that it computes whole while the others compute theirs. They
+    need nothing of each other. `shares` are then of the number of operators."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Chain:
         if abs(sum(self.shares.values()) - 1) > 1e-9:
             raise ValueError(f"shares {self.shares} do not sum to 1")
-        if len(self.shares) > 1 and self.dimension is None:
+        if self.branches:
+            placed = [name for names in self.branches.values() for name in names]
+            if self.dimension is not None or set(self.branches) != set(self.shares):
+                raise ValueError("branches are for the processors in shares, and are not split along a dimension")
+            if sorted(placed) != sorted(self.operators) or not all(self.branches.values()):
+                raise ValueError("branches must place each operator of the chain once, and some on each processor")
+        elif len(self.shares) > 1 and self.dimension is None:
             raise ValueError("a split needs a dimension: height, width or output_channel")
         if any(not 0 < share <= 1 for share in self.shares.values()):
             raise ValueError(f"shares {self.shares} must lie in (0, 1]; leave out a processor that has none")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_branches(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `branches` where there are none: such plans are, and are called, as they were before there were."""
+        plain: dict[str, Any] = serialize(self)
+        if not self.branches:
+            plain.pop("branches", None)
+        return plain
+
+    @property
+    def splits(self) -> bool:
+        """Whether its operators are cut among processors."""
+        return len(self.shares) > 1 and not self.branches
+
+    def placement(self, operator: str) -> str | None:
+        """The processor that computes an operator whole; None for a split one."""
+        found = [name for name, names in self.branches.items() if operator in names]
+        return found[0] if found else next(iter(self.shares)) if len(self.shares) == 1 else None
 
 
 class Plan(_Strict):
@@ -152,10 +186,16 @@ class Plan(_Strict):
     def _check_chain(self, graph: Graph, index: int, chain: Chain) -> None:
         for name in chain.operators:
             spec = REGISTRY[graph.by_name[name]]
-            wrong = [p for p in chain.shares if spec.host_only and self.processors[p].kind != "cpu"]
+            on = chain.placement(name)
+            wrong = [
+                p for p in (chain.shares if on is None else [on]) if spec.host_only and self.processors[p].kind != "cpu"
+            ]
             if wrong:
                 raise PlanError(f"chain {index}: {name} runs on the CPU only, not on {wrong[0]!r}")
         if len(chain.shares) == 1:
+            return
+        if chain.branches:
+            self._check_branches(graph, index, chain)
             return
         for name in chain.operators:
             node = graph.by_name[name]
@@ -171,3 +211,15 @@ class Plan(_Strict):
                 f"chain {index}: {inner[0]!r} is read outside the chain, but only the result of the chain's last "
                 f"operator ({last.name}) is shared; end a chain where it is made"
             )
+
+    def _check_branches(self, graph: Graph, index: int, chain: Chain) -> None:
+        for name in chain.operators:
+            for value in graph.by_name[name].inputs:
+                maker = graph.producer.get(value)
+                if maker is None or maker.name not in chain.operators:
+                    continue
+                if chain.placement(maker.name) != chain.placement(name):
+                    raise PlanError(
+                        f"chain {index}: {name} reads {value!r}, which another processor makes at the same time; "
+                        "branches side by side must need nothing of each other"
+                    )

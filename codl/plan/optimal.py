@@ -7,13 +7,15 @@ dropped too, which is exact as well. On a linear network the frontier is the par
 search is exact; so it is on graphs with branches as long as fewer than `LABELS` partial plans survive at every
 operator. Beyond that the cheapest are kept, and the result is compared with the plans of the simpler planners.
 
+Independent branches may run side by side, each whole on one processor (`codl.plan.branches`).
+
 Chains have up to `LONGEST` operators. A cut is any multiple of the alignment, thinned out to `CUTS` evenly spaced ones
 where there are more and the chain has more than one operator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 
 from codl.ops import Dimension
 from codl.plan.boxes import NOTHING, Floats, Ids
+from codl.plan.branches import Fork, Placed, forks, placed
 from codl.plan.frontier import Frontier, Reading, State
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
@@ -70,6 +73,7 @@ class _Steps:
         dimension: index in `DIMENSIONS` of a split.
         value: kernels and bringing home, without sharing on the way in.
         own: boxes of the last operator's output that are valid for each processor afterwards, (2, columns).
+        fork: index in `Search.placed` of branches placed side by side, of which `cut` is the column; -1 for a chain.
     """
 
     stop: Ids
@@ -79,12 +83,13 @@ class _Steps:
     value: Floats
     own: Ids
     needs: dict[str, Ids]
+    fork: Ids
 
     def at(self, chosen: np.ndarray) -> _Steps:
         needs = {value: ids[:, chosen] for value, ids in self.needs.items()}
         return _Steps(
             self.stop[chosen], self.cut[chosen], self.processor[chosen], self.dimension[chosen], self.value[chosen],
-            self.own[:, chosen], needs,
+            self.own[:, chosen], needs, self.fork[chosen],
         )  # fmt: skip
 
 
@@ -125,6 +130,8 @@ class Search:
         self.full = np.array([self.tables.boxes(value).full() for value in self.made])
         self.is_output = np.array([value in self.graph.outputs for value in self.made])
         self.leaving = np.array([self.frontier.bound(value, len(self.reads[value])) for value in self.made])
+        self.placed: list[Placed] = []
+        """Forks whose branches may run side by side."""
         self.steps = self._all_steps()
         self.slack = self._slacks()
         self.keys: list[Key] = [()]
@@ -139,11 +146,34 @@ class Search:
     def _all_steps(self) -> list[_Steps]:
         coarse = [{d: self._coarse(i, d) for d in self.tables.dimensions(i)} for i in range(self.count)]
         sweep = self.tables.sweep(SPLITS, lambda index, dimension: None, LONGEST, coarse)
+        beside: dict[int, list[Fork]] = {}
+        for fork in forks(self.graph, LONGEST):
+            beside.setdefault(fork.start, []).append(fork)
         found: list[_Steps] = []
         for start, columns in zip(range(self.count - 1, -1, -1), sweep, strict=True):
-            placements = self._placements(start)
-            found.append(placements if columns is None else _joined([placements, self._splits(columns)]))
+            ways = [self._placements(start)] if columns is None else [self._placements(start), self._splits(columns)]
+            ways += [step for fork in beside.get(start, ()) for step in self._branches(fork)]
+            found.append(_joined(ways) if len(ways) > 1 else ways[0])
         return found[::-1]
+
+    def _branches(self, fork: Fork) -> Iterator[_Steps]:
+        """The ways to compute a fork's branches on different processors that may be worth it."""
+        ways = placed(self.problem, self.frontier, fork)
+        if ways is None:
+            return
+        stops = np.full(len(ways.join), fork.join)
+        full = self.tables.boxes(self.made[fork.join]).full()
+        own = np.where(ways.join == np.array([[0], [1]]), full, NOTHING)
+        nbytes = self.problem.graph.tensors[self.made[fork.join]].nbytes
+        value = ways.value + self._finish(stops, nbytes * (ways.join == np.array([[0], [1]])).astype(float))
+        reading = 2 * sum(self.frontier.bound(v, 1 + len(self.reads[v])) for v in ways.needs)
+        near = np.flatnonzero(value <= value.min() + reading + self.leaving[fork.join])
+        alone = np.full(len(value), -1)
+        steps = _Steps(
+            stops, np.arange(len(value)), alone, alone, value, own, ways.needs, np.full(len(value), len(self.placed))
+        )
+        self.placed.append(ways)
+        yield steps.at(near)
 
     def _coarse(self, index: int, dimension: Dimension) -> np.ndarray:
         """The cuts of chains of more than one operator: `CUTS` of all, and those of the other planners."""
@@ -164,7 +194,8 @@ class Search:
             own[:] = NOTHING
             own[self.frontier.home] = self.full[columns.stop]
         processor = np.full(len(columns), -1)
-        return _Steps(columns.stop, columns.cut, processor, columns.dimension, value, own, dict(columns.needs))
+        chain = np.full(len(columns), -1)
+        return _Steps(columns.stop, columns.cut, processor, columns.dimension, value, own, dict(columns.needs), chain)
 
     def _near_best(self, columns: Columns, value: Floats) -> np.ndarray:
         """Columns that are not worse than another cut of the same chain by more than sharing can make up for."""
@@ -193,7 +224,14 @@ class Search:
                 needs[value][p, column] = box if held == NOTHING else self._hull(value, held, box)
         size = len(able)
         return _Steps(
-            np.full(size, start), np.zeros(size, dtype=np.int64), np.array(able), np.full(size, -1), values, own, needs
+            np.full(size, start),
+            np.zeros(size, dtype=np.int64),
+            np.array(able),
+            np.full(size, -1),
+            values,
+            own,
+            needs,
+            np.full(size, -1),
         )
 
     def _hull(self, value: str, left: int, right: int) -> int:
@@ -430,7 +468,10 @@ class Search:
         while at > 0:
             at, label, column = self._of(at).back[:, label].tolist()
             steps = self.steps[at]
-            if steps.processor[column] >= 0:
+            if steps.fork[column] >= 0:
+                ways = self.placed[int(steps.fork[column])]
+                chains.extend(reversed(ways.chains(self.problem, int(steps.cut[column]))))
+            elif steps.processor[column] >= 0:
                 chains.append(self.problem.placed(at, int(steps.processor[column])))
             else:
                 dimension = DIMENSIONS[int(steps.dimension[column])]
@@ -455,5 +496,6 @@ def _joined(parts: Sequence[_Steps]) -> _Steps:
 
     own = np.concatenate([part.own for part in parts], axis=1)
     return _Steps(
-        column("stop"), column("cut"), column("processor"), column("dimension"), column("value"), own, needs
+        column("stop"), column("cut"), column("processor"), column("dimension"), column("value"), own, needs,
+        column("fork"),
     )  # fmt: skip

@@ -130,7 +130,10 @@ class _Explorer:
         return self.point(tuple(self.planner(self.problem.weighted(weights))))
 
     def point(self, chains: Chains) -> Point:
-        key = tuple((chain.operators[-1], chain.dimension, tuple(chain.shares.items())) for chain in chains)
+        key = tuple(
+            (chain.operators[-1], chain.dimension, tuple(chain.shares.items()), tuple(chain.branches.items()))
+            for chain in chains
+        )
         found = self._known.get(key)
         if found is None:
             cost = self.problem.latency(chains)

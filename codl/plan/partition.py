@@ -87,6 +87,18 @@ def chain_regions(
     return regions
 
 
+def placed_regions(graph: Graph, branches: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Region]]:
+    """What each processor computes of operators that run whole, side by side: as `chain_regions`.
+
+    Args:
+        branches: processor -> its operators.
+    """
+    return {
+        processor: {name: Region.full(graph.tensors[graph.by_name[name].output].shape) for name in names}
+        for processor, names in branches.items()
+    }
+
+
 def external_reads(graph: Graph, own: Mapping[str, Region], inside: Collection[str]) -> dict[str, Region]:
     """What a processor's part of a chain reads of values made before the chain: the hull over all its operators.
 

@@ -152,7 +152,9 @@ def _decisions(plan: Plan) -> Mapping[str, tuple[Any, float, bool]]:
     kinds = {name: use.kind for name, use in plan.processors.items()}
     table = {}
     for chain in plan.chains:
-        gpu = sum(share for name, share in chain.shares.items() if kinds[name] == "gpu")
         for name in chain.operators:
-            table[name] = (chain.dimension if len(chain.shares) > 1 else None, gpu, name == chain.operators[-1])
+            on = chain.placement(name)
+            shares = chain.shares if on is None else {on: 1.0}
+            gpu = sum(share for processor, share in shares.items() if kinds[processor] == "gpu")
+            table[name] = (chain.dimension if len(shares) > 1 else None, gpu, name == chain.operators[-1])
     return table

@@ -163,7 +163,7 @@ def _height_share(plan: Plan, half: int) -> float:
     names = [name for chain in plan.chains for name in chain.operators]
     middle = len(names) // 2
     chains = [plan.chains[plan.chain_of[name]] for name in (names[middle:] if half else names[:middle])]
-    split = [chain.dimension for chain in chains if len(chain.shares) > 1]
+    split = [chain.dimension for chain in chains if chain.dimension and len(chain.shares) > 1]
     return mean(dimension is Dimension.HEIGHT for dimension in split) if split else 0.0
 
 
