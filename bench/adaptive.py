@@ -1,13 +1,14 @@
 """What adapting gains on this machine: static against adaptive plans, alone and beside a real competing process.
 
-    python bench/adaptive.py [--model yolov2] [--runs 60] [--blocks 3]
+    python bench/adaptive.py [--model yolov2] [--runs 40] [--blocks 3]
 
 The machine's cores play the CPU and the GPU, as `codl execute` divides them. The competitor is a process of its own
 that keeps the cores of the "CPU" busy; PoCL's threads are pinned to theirs (POCL_AFFINITY=1), since otherwise the
-operating system would spread the load over both and no plan could evade it. Blocks of inferences with the static plan
-and with the adaptive executor alternate, without load and with it; the adaptive ones include the trials of other
-plans, which is what adapting costs. Printed are medians and means of the makespans, and the ratio static / adaptive
-of the means.
+operating system would spread the load over both and no plan could evade it. Blocks of inferences with the static plan,
+with plans that change between inferences and with plans that change inside them too alternate, without load and with
+it; the adaptive ones include the trials of other plans, which is what adapting costs. Printed are the means of the
+makespans over all blocks and the least and the largest block, the same of the ratio static / adaptive, and what the
+simulator expects, where a busy core means half of it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from typing import Any
 
 os.environ.setdefault("POCL_AFFINITY", "1")  # read when OpenCL is opened
 
-from codl.adaptation import adaptive_executor, plans_under_load
+from codl.adaptation import LOADED, made_for, plans_under_load, segmented
 from codl.calibrate import load_or_calibrate
+from codl.real.adaptive import AdaptiveExecutor
 from codl.real.devices import choose
 from codl.runs import Workspace, executor_for, random_inputs
+from codl.workload import Workload
+from codl.workloads import workload_rows
 
 
 def busy(cores: frozenset[int]) -> None:
@@ -64,37 +68,64 @@ def block(executor: Any, inputs: Mapping[str, Any], runs: int) -> list[float]:
     return [executor.infer(inputs).makespan_ns / 1e6 for _ in range(runs)]
 
 
+def simulated(workspace: Workspace, model: str, planner: str, loaded: bool, adapt: str | None, requests: int) -> float:
+    """Mean latency in ms that the simulator expects with half of the "CPU" taken, or with nothing taken."""
+    stream = {"requests": requests, "adapt": adapt}
+    # The load comes after a moment: plans are made for the states that a workload reaches, here always both.
+    background = [{"processor": "cpu", "share": LOADED, "start": 1e-9 if loaded else 1e6}]
+    workload = Workload.model_validate({"streams": [stream], "background": background})
+    return float(workload_rows(workspace, workload, model, planner)[0][0]["latency_ms"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="yolov2")
     parser.add_argument("--planner", default="optimal")
-    parser.add_argument("--runs", type=int, default=60, help="inferences of each kind in a block")
+    parser.add_argument("--runs", type=int, default=40, help="inferences of each kind in a block")
     parser.add_argument("--blocks", type=int, default=3)
     arguments = parser.parse_args()
     devices = choose()
     workspace = Workspace(load_or_calibrate())
-    runs = plans_under_load(workspace, arguments.model, arguments.planner)
-    for run in runs:
-        print(f"plan: {run.plan.predicted_ms:.1f} ms expected on the idle machine, {len(run.plan.chains)} chains")
+    runs, states = plans_under_load(workspace, arguments.model, arguments.planner)
+    for number, text in made_for(states, len(runs)).items():
+        run = runs[int(number)]
+        print(f"plan {number}: for {text}; {run.plan.predicted_ms:.1f} ms expected on the idle machine")
     inputs = random_inputs(runs[0].graph)
-    times: dict[tuple[bool, str], list[float]] = {}
-    with executor_for(runs[0], devices) as static, adaptive_executor(runs, devices) as adaptive:
+    parts = segmented(runs)
+    found: dict[tuple[bool, str], list[float]] = {}
+    with (
+        executor_for(runs[0], devices) as static,
+        AdaptiveExecutor(runs[0].graph, [(run.tasks,) for run in runs], devices) as between,
+        AdaptiveExecutor(runs[0].graph, parts, devices) as inside,
+    ):
+        executors = {"static": static, "between inferences": between}
+        if len(parts[0]) > 1:
+            executors[f"in {len(parts[0])} segments"] = inside
         block(static, inputs, 3)
         for _ in range(arguments.blocks):
             for loaded in (False, True):
                 with competitor(cores_of(devices.cpu.id), loaded):
-                    for name, executor in (("static", static), ("adaptive", adaptive)):
-                        times.setdefault((loaded, name), []).extend(block(executor, inputs, arguments.runs))
-        print(f"{adaptive.switcher.switches} changes of plan in {2 * arguments.blocks * arguments.runs} inferences")
+                    for name, executor in executors.items():
+                        mean = statistics.fmean(block(executor, inputs, arguments.runs))
+                        found.setdefault((loaded, name), []).append(mean)
+        for name, executor in (("between inferences", between), ("inside", inside)):
+            shares = ", ".join(f"plan {k} {executor.history.share(k):.0%}" for k in range(len(runs)))
+            print(f"{name}: {executor.history.switches} changes of plan; segments: {shares}")
     for loaded in (False, True):
-        where = "beside a competitor" if loaded else "alone"
-        for name in ("static", "adaptive"):
-            found = times[loaded, name]
+        for name in executors:
+            means = found[loaded, name]
+            ratios = [s / a for s, a in zip(found[loaded, "static"], means, strict=True)]
             print(
-                f"{where:20} {name:9} median {statistics.median(found):7.2f} ms, mean {statistics.fmean(found):7.2f} ms"
+                f"{'beside a competitor' if loaded else 'alone':20} {name:20} mean {statistics.fmean(means):7.2f} ms "
+                f"({min(means):.2f} to {max(means):.2f}), static / this {statistics.fmean(ratios):.3f} "
+                f"({min(ratios):.3f} to {max(ratios):.3f})"
             )
-        ratio = statistics.fmean(times[loaded, "static"]) / statistics.fmean(times[loaded, "adaptive"])
-        print(f"{where:20} static / adaptive: {ratio:.2f}")
+        expected = {
+            adapt: simulated(workspace, arguments.model, arguments.planner, loaded, adapt, arguments.runs)
+            for adapt in (None, "latency", "state")
+        }
+        told = ", ".join(f"{adapt or 'static'} {ms:.2f} ms" for adapt, ms in expected.items())
+        print(f"{'':20} simulated: {told}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
 """Plans for other conditions than the nominal ones: made for the machine that clocks and others' load leave.
 
-They are lowered for the machine that there is, so that the simulator and the executor can change between them.
+They are lowered for the machine that there is, so that the simulator and the executor can change between them: at the
+ends of chains inside an inference where that costs little, else between inferences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from codl.hardware import Hardware
 from codl.hardware.overrides import changed, clocked
 from codl.plan.lower import lower
-from codl.runs import Prepared, Workspace, executor_for
+from codl.plan.segments import Point, lowered, points
+from codl.runs import Prepared, Workspace
+from codl.sim import simulate
 from codl.sim.conditions import State
+from codl.tasks import TaskGraph, joined
 
 if TYPE_CHECKING:
     from codl.real.adaptive import AdaptiveExecutor
@@ -23,6 +27,10 @@ MINIMUM_BANDWIDTH = 0.1
 """Of the memory's, that a plan counts with however much others take."""
 LOADED = 0.5
 """Share of a busy processor that somebody else has: two programs that both want all of it get half each."""
+MOST_SEGMENTS = 4
+"""Of an inference. More would notice a change of load sooner, and cost a synchronisation each."""
+ALLOWED = 0.02
+"""Share of a plan's latency that the points between segments may cost."""
 
 
 def plans_for(
@@ -45,11 +53,76 @@ def plans_for(
     return runs, chosen
 
 
-def plans_under_load(workspace: Workspace, model: str, planner: str) -> list[Prepared]:
-    """The nominal plan, and those for each processor half taken by somebody else."""
+def plans_under_load(workspace: Workspace, model: str, planner: str) -> tuple[list[Prepared], dict[State, int]]:
+    """The nominal plan, and those for each processor half taken by somebody else; as `plans_for`."""
     processors = workspace.hardware.processors
     states = [State((), ((name, LOADED),), 0.0) for name in processors] if len(processors) > 1 else []
-    return plans_for(workspace, model, planner, states)[0]
+    return plans_for(workspace, model, planner, states)
+
+
+def made_for(states: Mapping[State, int], plans: int) -> dict[str, str]:
+    """What each of several plans was made for, in words, by the plan's number."""
+    names: list[list[str]] = [[] for _ in range(plans)]
+    for state, plan in states.items():
+        parts = [f"{name} at {clock:g} of its clock" for name, clock in state.clocks if clock != 1]
+        parts += [f"{name} {share:.0%} taken" for name, share in state.shares if share]
+        parts += [f"{state.bandwidth / 1e9:g} GB/s taken"] if state.bandwidth else []
+        if parts:
+            names[plan].append(", ".join(parts))
+    names[0].insert(0, "idle machine")
+    return {str(plan): " or ".join(each) for plan, each in enumerate(names)}
+
+
+def segmented(runs: Sequence[Prepared], most: int = MOST_SEGMENTS) -> tuple[tuple[TaskGraph, ...], ...]:
+    """The task graphs of several plans of one model, by plan and segment.
+
+    The segments take about equally long in the first plan, and there are as many as cost no plan more than `ALLOWED` of
+    its latency, as simulated on the idle machine; a single one if all cost more.
+    """
+    graph, plans = runs[0].graph, [run.plan for run in runs]
+    if len(runs) > 1 and most > 1:
+        possible = points(graph, plans)
+        alone = [run.simulate().latency_ns for run in runs]
+        progress = _progress(runs[0])
+        for count in range(most, 1, -1):
+            chosen = _even(possible, progress, count)
+            if not chosen:
+                continue
+            parts = lowered(graph, plans, chosen)
+            cut = [_latency_ns(run, each) for run, each in zip(runs, parts, strict=True)]
+            if all(after <= before * (1 + ALLOWED) for before, after in zip(alone, cut, strict=True)):
+                return parts
+    return tuple((run.tasks,) for run in runs)
+
+
+def _latency_ns(run: Prepared, parts: Sequence[TaskGraph]) -> int:
+    return simulate(joined(parts, run.graph.outputs), run.cost, run.hardware).latency_ns
+
+
+def _progress(run: Prepared) -> list[float]:
+    """The share of a plan's latency that has passed after each of its chains."""
+    trace = run.simulate().trace
+    ends = [0] * len(run.plan.chains)
+    of_operator = run.plan.chain_of
+    for span in trace.spans:
+        if span.kind == "kernel":
+            index = of_operator[span.op]
+            ends[index] = max(ends[index], span.end_ns)
+    return [end / max(1, trace.makespan_ns) for end in ends]
+
+
+def _even(possible: Sequence[Point], progress: Sequence[float], count: int) -> list[Point]:
+    """For each of the places that cut an inference in `count` equal parts the point near it that fewest bytes cross."""
+    chosen: list[Point] = []
+    for number in range(1, count):
+        near = [
+            point
+            for point in possible
+            if abs(progress[point.ends[0] - 1] - number / count) < 1 / (2 * count) and point not in chosen
+        ]
+        if near:
+            chosen.append(min(near, key=lambda point: (point.nbytes, point.ends)))
+    return chosen
 
 
 def adaptive_executor(runs: Sequence[Prepared], devices: Assignment) -> AdaptiveExecutor:
@@ -60,7 +133,7 @@ def adaptive_executor(runs: Sequence[Prepared], devices: Assignment) -> Adaptive
     """
     from codl.real.adaptive import AdaptiveExecutor
 
-    return AdaptiveExecutor([executor_for(run, devices) for run in runs])
+    return AdaptiveExecutor(runs[0].graph, segmented(runs), devices)
 
 
 def _for_state(workspace: Workspace, nominal: Prepared, state: State, planner: str) -> Prepared:

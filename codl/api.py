@@ -107,8 +107,8 @@ def load(
         plan: a plan, or the path of one, made for this model and this machine.
         devices: ids of the devices that play the CPU and the GPU (see `codl devices`); None for the default.
         shapes: input sizes by name, where the model leaves them open.
-        adapt: keep plans for a busy CPU and a busy GPU ready too (each with its own copy of the weights), and change
-            between inferences as measured latencies tell. Not with `plan`.
+        adapt: keep plans for a busy CPU and a busy GPU ready too, and change between them as measured latencies tell,
+            inside an inference where that costs little. Not with `plan`.
 
     Raises:
         CodlError: see `codl.errors`; this machine is described first if it has no description yet.
@@ -119,7 +119,9 @@ def load(
     require_executable(str(model))
     workspace = Workspace(load_or_calibrate(cpu=cpu, gpu=gpu), shapes=shapes or {})
     if plan is None:
-        runs = plans_under_load(workspace, str(model), planner) if adapt else [workspace.prepare(str(model), planner)]
+        runs = [workspace.prepare(str(model), planner)]
+        if adapt:
+            runs, _ = plans_under_load(workspace, str(model), planner)
     elif adapt:
         raise InputError("adapt: a given plan leaves nothing to choose")
     else:

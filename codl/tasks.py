@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -168,6 +168,34 @@ class TaskGraph:
         """
         for rule in (_ids, _order, _enqueued, _accesses, _reasons, _data_flow, _outputs):
             rule(self, graph)
+
+
+def joined(parts: Sequence[TaskGraph], outputs: Sequence[str]) -> TaskGraph:
+    """One task graph that does what several do one after another: segments of an inference, each of which ends with the
+    host waiting for all lanes, so that the order of the lanes is all that holds them together.
+
+    Args:
+        outputs: what the caller reads in the end; other outputs of the parts are only handed on.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    made: dict[str, str] = {}
+    inputs: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        inputs |= {value: buffers for value, buffers in part.inputs.items() if value not in made}
+        made |= part.outputs
+    plans = "+".join(part.plan for part in parts)
+    return TaskGraph(
+        model=parts[0].model,
+        plan=hashlib.sha256(plans.encode()).hexdigest()[:16],
+        hardware=parts[0].hardware,
+        lanes=tuple(dict.fromkeys(lane for part in parts for lane in part.lanes)),
+        buffers={name: buffer for part in parts for name, buffer in part.buffers.items()},
+        tasks=tuple(task for part in parts for task in part.tasks),
+        inputs=inputs,
+        outputs={value: made[value] for value in outputs if value in made},
+        data_types={lane: kind for part in parts for lane, kind in part.data_types.items()},
+    )
 
 
 def _plain(accesses: tuple[Access, ...]) -> list[tuple[str, tuple[Range, ...]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from codl.adaptation import plans_for
+from codl.adaptation import made_for, plans_for, segmented
 from codl.cost import CostModel
 from codl.errors import InputError
 from codl.hardware.overrides import clocked
@@ -22,6 +22,7 @@ from codl.sim.program import Program
 from codl.sim.simulator import spans_of
 from codl.sim.statistics import Figures, machine_figures, stream_figures, summary
 from codl.sim.workload import Client, Start, WorkloadRecord, run_workload
+from codl.tasks import TaskGraph
 from codl.trace import Trace
 from codl.workload import Stream, Workload
 
@@ -52,8 +53,8 @@ def selections(scenario: Scenario) -> Iterator[tuple[str | None, str]]:
             yield model, planner
 
 
-Begun = tuple[Client, int, int, Job]
-"""An inference that was begun: for whom, the number of the request, the index of the program, and when what ran."""
+Begun = tuple[Client, int, Program, Job]
+"""A segment of an inference that was begun: for whom, the number of the request, what it does, and when what ran."""
 
 
 def workload_rows(
@@ -63,7 +64,7 @@ def workload_rows(
 
     Args:
         model, planner: of the streams that do not name theirs.
-        begun: every inference of the first repetition is appended to it.
+        begun: every segment of every inference of the first repetition is appended to it.
 
     Raises:
         InputError: unknown names, too many states to adapt to; see also `Workspace.prepare`.
@@ -78,7 +79,7 @@ def workload_rows(
 
 
 def _listed(begun: list[Begun]) -> Callable[[Client], Start]:
-    """What to tell of inferences that begin: they are appended to a list."""
+    """What to tell of segments that begin: they are appended to a list."""
 
     def listen(client: Client) -> Start:
         return lambda request, program, job: begun.append((client, request, program, job))
@@ -103,11 +104,14 @@ def _serve(workspace: Workspace, workload: Workload, stream: Stream, model: str 
     chosen = stream.planner or planner
     reached = states(workload) if stream.adapt else ()
     runs, by_state = plans_for(workspace, name, chosen, reached)
-    programs = tuple(_program(run, workload) for run in runs)
+    programs = tuple(
+        tuple(_program(run, tasks, workload) for tasks in parts)
+        for run, parts in zip(runs, segmented(runs), strict=True)
+    )
     return Served(Client(stream.name or name, stream, programs, by_state), tuple(runs))
 
 
-def _program(run: Prepared, workload: Workload) -> Program:
+def _program(run: Prepared, tasks: TaskGraph, workload: Workload) -> Program:
     types = run.cost.data_types
     costs = {
         (name, clock): CostModel(clocked(run.hardware, {name: clock}), run.graph, types)
@@ -115,7 +119,7 @@ def _program(run: Prepared, workload: Workload) -> Program:
         for clock in values
         if clock != 1 and name in run.hardware.processors
     }
-    return Program.of(run.tasks, run.cost, run.hardware).metered(run.hardware, costs, varying(workload))
+    return Program.of(tasks, run.cost, run.hardware).metered(run.hardware, costs, varying(workload))
 
 
 def _row(served: Served, index: int, workload: Workload, records: Sequence[WorkloadRecord]) -> Row:
@@ -136,9 +140,12 @@ def _row(served: Served, index: int, workload: Workload, records: Sequence[Workl
     row |= {
         "stream": client.name,
         "plans": len(served.runs),
+        "segments": len(client.programs[0]),
         "repetitions": len(records),
         "seed": workload.seed,
     }
+    if len(served.runs) > 1:
+        row["plan_for"] = made_for(client.states, len(served.runs))
     if len(records) > 1:
         row["confidence"] = {"level": CONFIDENCE, "half_width": _nested(halves)}
     return row
@@ -167,7 +174,7 @@ def workload_trace(workspace: Workspace, workload: Workload, model: str | None, 
     spans = []
     for client, request, program, job in jobs:
         prefix = f"{client.name}#{request}/"
-        for span in spans_of(client.programs[program], (job.starts, job.ends)):
+        for span in spans_of(program, (job.starts, job.ends)):
             args = {name: value for name, value in span.args.items() if name != "deps"}
             if "after" in args:
                 args["after"] = f"{prefix}{args['after']}"

@@ -38,5 +38,5 @@ def serve(
 ) -> WorkloadRecord:  # fmt: skip
     """Each stream served by one of the programs (the only one by all)."""
     many = programs * len(wanted.streams) if len(programs) == 1 else programs
-    clients = [Client(f"s{i}", stream, (p,)) for i, (stream, p) in enumerate(zip(wanted.streams, many, strict=True))]
+    clients = [Client(f"s{i}", stream, ((p,),)) for i, (stream, p) in enumerate(zip(wanted.streams, many, strict=True))]
     return run_workload(wanted, clients, hardware or machine(), repetition)

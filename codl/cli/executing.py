@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from codl.cli import options
+from codl.cli import adapting, options
 from codl.cli.console import Stages, note, percent, print_json, stages, table
 from codl.cli.host import load_hardware, scenario_workspace
 from codl.cli.running import Scenario_, only_one, save_report, subject
@@ -21,11 +21,9 @@ from codl.plan.model import Plan
 from codl.report import Entry
 from codl.runs import (
     IDEAL,
-    Prepared,
     Row,
     Workspace,
     check_outputs,
-    executor_for,
     measured_row,
     random_inputs,
     require_agreement,
@@ -55,6 +53,9 @@ def execute(
     check: Annotated[
         str | None, typer.Option("--check", metavar="onnxruntime", help="Compare the outputs with ONNX Runtime's.")
     ] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Keep plans for busy processors ready too, and change between them.")
+    ] = False,
     trace: options.TraceFile = None,
     report: options.ReportFile = None,
     shape: options.Shapes = None,
@@ -63,6 +64,7 @@ def execute(
     """Run plans on the OpenCL devices of this machine and measure them.
 
     Example: codl execute --model yolov2 --planner codl --runs 5 --check onnxruntime
+    Example: codl execute --model yolov2 --adapt --runs 100
     """
     from codl.real.devices import choose
 
@@ -73,12 +75,12 @@ def execute(
     devices = choose(cpu, gpu)
     rows: list[Row] = []
     entries: list[Entry] = []
-    count, asked = _to_execute(scenario, model, planner, plan, cpu, gpu, options.shapes(shape))
+    count, asked = _to_execute(scenario, model, planner, plan, cpu, gpu, options.shapes(shape), adapt)
     if count > 1 and (trace or output_file):
         raise InputError("--trace and --output take one run; choose it with --model and --planner, or --plan")
     with stages("plans", count) as progress:
-        for run in asked:
-            entries.append(_execute(run, devices, input_file, output_file, runs, check, trace, progress))
+        for ready in asked:
+            entries.append(_execute(ready, devices, input_file, output_file, runs, check, trace, progress))
             rows.append(dict(entries[-1].row))
             progress.part()
     if report:
@@ -99,6 +101,8 @@ def execute(
             + ("; error: against ONNX Runtime, relative to the output's range" if check else "")
         )
         table(f"measured; {devices.why}", columns, cells, caption)
+        for row in rows:
+            adapting.show(row)
     for row in rows:
         if check:
             require_agreement(row["model"], row["max_relative_error"])
@@ -106,26 +110,31 @@ def execute(
 
 def _to_execute(
     scenario: str | None, model: str | None, planner: str, plan: Path | None, cpu: str | None, gpu: str | None,
-    shapes: dict[str, tuple[int, ...]],
-) -> tuple[int, Iterator[Prepared]]:  # fmt: skip
-    """How many plans are asked for, and each when it is asked for."""
+    shapes: dict[str, tuple[int, ...]], adapt: bool,
+) -> tuple[int, Iterator[adapting.Ready]]:  # fmt: skip
+    """How many models and planners are asked for, and the plans of each when it is asked for."""
     if plan:
+        if adapt:
+            raise InputError("--adapt: a given plan leaves nothing to choose")
         read = Plan.read(plan)
         require_executable(read.model.name)
-        return 1, iter([Workspace(load_hardware(read.hardware.name, None, cpu, gpu), shapes=shapes).reuse(read)])
+        workspace = Workspace(load_hardware(read.hardware.name, None, cpu, gpu), shapes=shapes)
+        return 1, iter([adapting.Ready([workspace.reuse(read)])])
     if model:
         require_executable(model)
-        return 1, iter([Workspace(load_hardware("host", None, cpu, gpu), shapes=shapes).prepare(model, planner)])
+        workspace = Workspace(load_hardware("host", None, cpu, gpu), shapes=shapes)
+        return 1, iter([adapting.ready(workspace, model, planner, adapt)])
     chosen = load_scenario(str(scenario))
     for name in chosen.models:
         require_executable(name)
     workspace = scenario_workspace(chosen, None, "auto", None, shapes, cpu, gpu)
     pairs = [(name, each) for name in chosen.models for each in chosen.planners if each != IDEAL]
-    return len(pairs), (workspace.prepare(*pair) for pair in pairs)
+    adapts = {name: adapt or adapting.wanted(chosen, name) for name in chosen.models}
+    return len(pairs), (adapting.ready(workspace, name, each, adapts[name]) for name, each in pairs)
 
 
 def _execute(
-    run: Prepared,
+    ready: adapting.Ready,
     devices: Any,
     input_file: Path | None,
     output_file: Path | None,
@@ -134,14 +143,15 @@ def _execute(
     trace: Path | None,
     progress: Stages,
 ) -> Entry:
-    from codl.real.measure import WARM_UPS, measure
+    from codl.real.measure import WARM_UPS
 
+    run = ready.runs[0]
     inputs = read_arrays(input_file) if input_file else random_inputs(run.graph)
     progress.stage(f"{run.model}, {run.plan.planner}: compiling", 1)
-    with executor_for(run, devices) as executor:
+    with ready.executor(devices) as executor:
         progress.stage(f"{run.model}, {run.plan.planner}: measuring", WARM_UPS + runs)
-        measurement = measure(executor, inputs, runs, done=progress.step)
-        row = measured_row(run, executor, measurement)
+        measurement = ready.measure(executor, inputs, runs, progress.step)
+        row = measured_row(run, executor, measurement) | ready.row(executor)
         share = executor.fallback_share(measurement.trace)
     row["devices"] = {"cpu": devices.cpu.id, "gpu": devices.gpu.id}
     if executor.fallbacks:

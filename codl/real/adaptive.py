@@ -1,68 +1,64 @@
-"""Several plans of one model, compiled side by side; which one runs next follows from the latencies measured so far.
+"""Several plans of one model, compiled side by side; measured latencies decide which one computes the next segment.
 
-Plans change between inferences, never inside one: by then the commands of later chains are in the queues, and the next
-plan would need its tensors where this one has them. An inference takes milliseconds, load comes and goes in seconds.
-Every plan keeps its own buffers and weights, so that changing costs nothing at run time and memory for each plan.
+Plans change at the points between segments, where all lanes are empty and what crosses lies in memory that every plan
+reads. With one segment they change between inferences only. All plans work on the same queues; a plan has its own
+intermediate values, and weights of its own only where it packs or cuts them as no other does.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from codl.errors import PlanError
-from codl.real.executor import Executor, Run
-from codl.switching import Switcher
-from codl.trace import Trace
+from codl.graph import Graph
+from codl.real.devices import Assignment, DeviceInfo
+from codl.real.executor import Executor
+from codl.real.part import Done, makespan_ns
+from codl.switching import History, Switcher
+from codl.tasks import TaskGraph
 
 
-class AdaptiveExecutor:
-    """Used like an `Executor`; may be used from several threads.
+class AdaptiveExecutor(Executor):
+    """Used like an `Executor`.
 
     Args:
-        executors: of the same model, the plan to begin with first.
+        graph: the model.
+        plans: the segments of each plan (`codl.plan.segments.lowered`), the plan to begin with first.
+        devices, timeout_s: as for an `Executor`.
         switcher: the rule that chooses; a new one if it is not given.
 
     Raises:
-        PlanError: the executors are of different models.
+        PlanError: the plans have not all the same number of segments; and as an `Executor`.
+        DeviceError, BuildError, ModelError: as an `Executor`.
+
+    Attributes:
+        history: of all runs; latencies in ms.
     """
 
-    def __init__(self, executors: Sequence[Executor], switcher: Switcher | None = None) -> None:
-        models = {executor.graph.digest for executor in executors}
-        if len(models) != 1:
-            raise PlanError(f"plans to choose among must be of one model; these are of {len(models)}")
-        self.executors = tuple(executors)
-        self.switcher = switcher or Switcher(len(self.executors))
-        self._lock = threading.Lock()
+    def __init__(
+        self, graph: Graph, plans: Sequence[Sequence[TaskGraph]], devices: Assignment | Mapping[str, DeviceInfo],
+        timeout_s: float = 60.0, switcher: Switcher | None = None,
+    ) -> None:  # fmt: skip
+        counts = {len(plan) for plan in plans}
+        if len(counts) != 1 or 0 in counts:
+            raise PlanError(f"plans to choose among must have the same segments; these have {sorted(counts)}")
+        self._open(graph, [tasks for plan in plans for tasks in plan], devices, timeout_s)
+        (self.segments,) = counts
+        self.plans = len(plans)
+        self.switcher = switcher or Switcher(self.plans, segments=self.segments)
+        self.history = History(self.plans, self.segments)
 
-    @property
-    def fallbacks(self) -> tuple[str, ...]:
-        """Names of the operators that run whole through ONNX Runtime, the same in every plan."""
-        return self.executors[0].fallbacks
+    def _segments(self) -> list[Done]:
+        done: list[Done] = []
+        for segment in range(self.segments):
+            plan = self.switcher.choose(segment)
+            self.history.begin(plan)
+            done.append(self._execute(self.parts[plan * self.segments + segment], strict=True))
+            taken = makespan_ns(done[-1:], self._lanes.clocks)
+            self.switcher.observe(plan, taken, segment)
+            self.history.end(plan, segment, taken / 1e6)
+        return done
 
-    def run(self, inputs: Mapping[str, np.ndarray], trace: bool = False) -> tuple[dict[str, np.ndarray], Trace | None]:
-        """One inference, as `Executor.run`."""
-        result = self.infer(inputs, trace)
-        return result.outputs, result.trace
-
-    def infer(self, inputs: Mapping[str, np.ndarray], trace: bool = False) -> Run:
-        """As `run`, with the makespan."""
-        with self._lock:
-            plan = self.switcher.choose()
-        result = self.executors[plan].infer(inputs, trace)
-        with self._lock:
-            self.switcher.observe(plan, result.makespan_ns)
-        return result
-
-    def close(self) -> None:
-        """Free all buffers and end the executors' threads."""
-        for executor in self.executors:
-            executor.close()
-
-    def __enter__(self) -> AdaptiveExecutor:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def forget(self) -> None:
+        """Begin the history anew; what the rule has learnt stays."""
+        self.history = History(self.plans, self.segments)

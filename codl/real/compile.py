@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from codl.errors import PlanError
@@ -30,16 +31,22 @@ class Compiler:
 
     After construction: `schedule`, `storage` (by buffer name), `fallbacks` (by operator), `maps`.
 
+    Args:
+        given: storage, by buffer name, of what other task graphs on these lanes read and leave behind.
+
     Raises:
         PlanError: the task graph is for another model, for images, or wants shared memory that is not there.
         DeviceError, BuildError: no memory, or a kernel that does not build.
         ModelError: ONNX Runtime refuses an operator that has no kernel of ours.
     """
 
-    def __init__(self, graph: Graph, tasks: TaskGraph, lanes: Lanes) -> None:
+    def __init__(
+        self, graph: Graph, tasks: TaskGraph, lanes: Lanes, given: Mapping[str, Allocation] = MappingProxyType({})
+    ) -> None:  # fmt: skip
         self.graph = graph
         self.tasks = tasks
         self.lanes = lanes
+        self._given = given
         check(graph, tasks)
         self._map_plan = plan_maps(tasks)
         self.storage = self._allocated()
@@ -65,7 +72,8 @@ class Compiler:
         """Storage for every buffer. Intermediate values of numbers that kernels make and read share blocks; what the
         caller writes or reads, and what is mapped, has memory of its own."""
         tasks, graph = self.tasks, self.graph
-        own = {name for names in tasks.inputs.values() for name in names} | set(tasks.outputs.values())
+        outside = {name for names in tasks.inputs.values() for name in names} | set(tasks.outputs.values())
+        own = set(outside)
         own.update(name for names in (*self._map_plan.buffers.values(), self._map_plan.before) for name in names)
         reached = self._reached_from_elsewhere()
         own.update(reached)
@@ -78,6 +86,9 @@ class Compiler:
         storage = {}
         for name, buffer in tasks.buffers.items():
             memory = self._memory(buffer.space)
+            if name in outside and name in self._given:
+                storage[name] = self._given[name]
+                continue
             if name not in numbers:
                 storage[name] = memory.allocate(name, buffer.region, dtype_of[name], reached.get(name))
                 continue

@@ -7,24 +7,26 @@ memory before, and reading the outputs after, are outside.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from codl.errors import CodlError, DeviceError, InputError
+from codl.errors import DeviceError, InputError
 from codl.graph import Graph
 from codl.real.clock import host_ns
-from codl.real.compile import Compiler, check
+from codl.real.compile import check
 from codl.real.devices import Assignment, DeviceInfo
 from codl.real.environment import fingerprint
 from codl.real.lanes import Lanes
-from codl.real.memory import host_only
+from codl.real.memory import Allocation, host_only
 from codl.real.opencl import device_errors, opencl
-from codl.real.timeline import Record, makespan_ns, spans
+from codl.real.part import Done, Part, all_spans, makespan_ns
+from codl.real.timeline import Record
 from codl.real.worker import Worker
-from codl.tasks import HOST_LANE, TaskGraph
+from codl.tasks import HOST_LANE, TaskGraph, joined
 from codl.trace import Scalar, Trace
 
 
@@ -61,31 +63,43 @@ class Executor:
         devices: Assignment | Mapping[str, DeviceInfo],
         timeout_s: float = 60.0,
     ) -> None:
-        check(graph, tasks)
-        self.devices = _by_lane(tasks, devices)
+        self._open(graph, [tasks], devices, timeout_s)
+
+    def _open(
+        self, graph: Graph, wanted: Sequence[TaskGraph], devices: Assignment | Mapping[str, DeviceInfo],
+        timeout_s: float,
+    ) -> None:  # fmt: skip
+        """Open the devices and compile all task graphs for them. The first one names the lanes' digests."""
+        for tasks in wanted:
+            check(graph, tasks)
         self.graph = graph
-        self.tasks = tasks
+        self.tasks = wanted[0]
         self.timeout_s = timeout_s
+        self.devices = _by_lane([lane for tasks in wanted for lane in tasks.lanes], devices)
         self._lock = threading.Lock()
         label = ", ".join(dict.fromkeys(device.id for device in self.devices.values()))
+        self._outside: dict[str, Allocation] = {}
+        """Storage of what parts take in and leave behind, by buffer name."""
+        self.parts: list[Part] = []
         with device_errors(label):
             self._lanes = Lanes.open(self.devices)
-            compiled = Compiler(graph, tasks, self._lanes)
-        self._schedule = compiled.schedule
-        self._storage = compiled.storage
-        self._maps = compiled.maps
-        self._premapped = compiled.premapped
-        self._fallbacks = compiled.fallbacks
-        self._record = Record([], [])
+            for tasks in wanted:
+                part = Part(graph, tasks, self._lanes, self._outside)
+                self.parts.append(part)
+                names = [*(name for names in tasks.inputs.values() for name in names), *tasks.outputs.values()]
+                self._outside |= {name: part.storage[name] for name in names}
+        self._fallbacks = tuple(dict.fromkeys(name for part in self.parts for name in part.fallbacks))
+        self._records: list[Record] = []
         self._worker = Worker(label)
-        self._call(lambda: self._execute(strict=False))  # first launches compile
+        for part in self.parts:  # first launches compile
+            self._call(partial(self._execute, part, strict=False))
 
     # -- what it is --------------------------------------------------------------------------------------------------
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
         """Names of the operators that run whole through ONNX Runtime."""
-        return tuple(self._fallbacks)
+        return self._fallbacks
 
     def fallback_share(self, trace: Trace) -> float:
         """The share of a run's makespan during which such operators ran."""
@@ -122,9 +136,10 @@ class Executor:
         """Free all buffers and end the executor's thread."""
         with self._lock:
             self._worker.close()
-            self._schedule.steps.clear()
-            self._storage.clear()
-            self._record = Record([], [])
+            for part in self.parts:
+                part.clear()
+            self._outside.clear()
+            self._records = []
 
     def __enter__(self) -> Executor:
         return self
@@ -158,77 +173,66 @@ class Executor:
 
     def _progress(self) -> int:
         """Grows as long as the devices get anything done. Asked only when a wait has lasted suspiciously long."""
-        record, complete = self._record, opencl().command_execution_status.COMPLETE
-        events = [done[1] for done in list(record.done) if not isinstance(done[1], int)]
-        return len(record.done) + sum(1 for event in events if event.command_execution_status == complete)
+        records, complete = list(self._records), opencl().command_execution_status.COMPLETE
+        steps = [done for record in records for done in list(record.done)]
+        events = [done[1] for done in steps if not isinstance(done[1], int)]
+        return len(steps) + sum(1 for event in events if event.command_execution_status == complete)
 
     def _infer(self, arrays: Mapping[str, np.ndarray], trace: bool) -> Run:
         if trace:
             self._lanes.measure_clocks(drifting_only=True)
         before = host_ns()
-        for name, array in arrays.items():
-            for buffer in self.tasks.inputs.get(name, ()):
-                self._storage[buffer].write(array)
-        record = self._execute(strict=True)
-        outputs = {name: self._output(name) for name in self.graph.outputs}
+        self._write(arrays)
+        self._records = []
+        done = self._segments()
+        outputs = {name: self._output(name, done) for name in self.graph.outputs}
         wall = host_ns() - before
-        makespan = makespan_ns(self._schedule, record, self._lanes.clocks)
-        return Run(outputs, makespan, wall, self._trace(record) if trace else None)
+        makespan = makespan_ns(done, self._lanes.clocks)
+        return Run(outputs, makespan, wall, self._trace(done) if trace else None)
 
-    def _output(self, name: str) -> np.ndarray:
-        if name in self.tasks.outputs:
-            return self._storage[self.tasks.outputs[name]].read()
+    def _write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        written: set[str] = set()
+        for part in self.parts:
+            for name, array in arrays.items():
+                for buffer in part.tasks.inputs.get(name, ()):
+                    if buffer not in written:
+                        part.storage[buffer].write(array)
+                        written.add(buffer)
+
+    def _segments(self) -> list[Done]:
+        """What one inference executes, one part after another."""
+        return [self._execute(self.parts[0], strict=True)]
+
+    def _execute(self, part: Part, strict: bool) -> Done:
+        record = Record([], [])
+        self._records.append(record)
+        part.execute(record, strict)
+        return Done(part, record)
+
+    def _output(self, name: str, done: Sequence[Done]) -> np.ndarray:
+        for each in reversed(done):
+            if name in each.part.tasks.outputs:
+                return each.part.storage[each.part.tasks.outputs[name]].read()
         return np.array(self.graph.constants[name])  # folded to a constant
 
-    def _execute(self, strict: bool) -> Record:
-        """Issue every step and wait for the last ones. Without `strict`, operators that fail in ONNX Runtime (fed
-        with zeros at warm-up) are passed over."""
-        record = self._record = Record([], [])
-        done, handed = record.done, record.handed
-        if self._maps is not None:
-            self._maps.begin(self._premapped)
-        for step in self._schedule.steps:
-            for index in step.host_waits:
-                done[index][1].wait()
-            before = host_ns()
-            try:
-                done.append(step.issue([done[index][1] for index in step.waits] if step.waits else None))
-            except CodlError:
-                if strict:
-                    raise
-                done.append((before, before))
-            handed.append((before, host_ns()))
-            if step.flush:
-                step.place.queue.flush()  # type: ignore[union-attr]
-        for index in self._schedule.ends:
-            done[index][1].wait()
-        if self._maps is not None:
-            self._maps.end()
-        return record
-
-    def _trace(self, record: Record) -> Trace:
+    def _trace(self, done: Sequence[Done]) -> Trace:
+        tasks = joined([each.part.tasks for each in done], self.graph.outputs)
         environment: dict[str, Scalar] = dict(fingerprint())
         for lane, device in self.devices.items():
             environment[f"lane {lane}"] = device.id
             environment[f"clock uncertainty {lane} ns"] = self._lanes.clocks[device.root].uncertainty_ns
-        fallbacks = [name for name in self._fallbacks if any(s.op == name for s in self.tasks.tasks)]
+        fallbacks = [name for name in self._fallbacks if any(s.op == name for s in tasks.tasks)]
         if fallbacks:
             environment["fallbacks"] = ", ".join(fallbacks)
-        digests = {
-            "model": self.tasks.model,
-            "plan": self.tasks.plan,
-            "hardware": self.tasks.hardware,
-            "tasks": self.tasks.digest,
-        }
-        measured = spans(self.tasks, self._schedule, record, self._lanes.clocks)
-        trace = Trace("measured", measured, digests, environment)
+        digests = {"model": tasks.model, "plan": tasks.plan, "hardware": tasks.hardware, "tasks": tasks.digest}
+        trace = Trace("measured", all_spans(done, self._lanes.clocks), digests, environment)
         trace.validate()
         return trace
 
 
-def _by_lane(tasks: TaskGraph, devices: Assignment | Mapping[str, DeviceInfo]) -> dict[str, DeviceInfo]:
+def _by_lane(lanes: Sequence[str], devices: Assignment | Mapping[str, DeviceInfo]) -> dict[str, DeviceInfo]:
     """The device of each lane. A network without operators has no lanes, but its inputs and outputs need a memory."""
-    names = [lane for lane in tasks.lanes if lane != HOST_LANE]
+    names = [lane for lane in dict.fromkeys(lanes) if lane != HOST_LANE]
     if isinstance(devices, Assignment):
         return devices.for_lanes(names or ["cpu"])
     missing = [name for name in names if name not in devices]

@@ -30,18 +30,17 @@ class _Times:
     end: int
 
 
-def makespan_ns(schedule: Schedule, record: Record, clocks: Mapping[str, ClockOffset]) -> int:
-    """From the first enqueue to the last end."""
-    if not schedule.steps:
-        return 0
-    ends = [_end(schedule.steps[index], record.done[index], clocks) for index in range(len(schedule.steps))]
-    return max(ends) - min(before for before, _ in record.handed)
+def end_ns(schedule: Schedule, record: Record, clocks: Mapping[str, ClockOffset]) -> int | None:
+    """When the last step ended, on the host clock; None without steps."""
+    ends = [_end(step, done, clocks) for step, done in zip(schedule.steps, record.done, strict=True)]
+    return max(ends, default=None)
 
 
-def spans(tasks: TaskGraph, schedule: Schedule, record: Record, clocks: Mapping[str, ClockOffset]) -> tuple[Span, ...]:
-    """One span for each task, in the order of the task graph."""
+def spans(
+    tasks: TaskGraph, schedule: Schedule, record: Record, clocks: Mapping[str, ClockOffset], origin: int
+) -> tuple[Span, ...]:  # fmt: skip
+    """One span for each task, in the order of the task graph; times from `origin` on, a time of the host clock."""
     times = _times(schedule, record, clocks)
-    origin = min((before for before, _ in record.handed), default=0)
     table: dict[str, Span] = {}
 
     def add(task: Task, queued: int, start: int, end: int, after: str = "") -> None:

@@ -48,8 +48,14 @@ def stream_figures(client: Client, served: Served, record: WorkloadRecord, warm_
         "completed": float(done.sum()),
         "dropped": float((~done).sum()),
         "drop_rate": float((~done).mean()),
-        "switches": float(served.switches),
+        "switches": float(served.history.switches) if served.history else 0.0,
     }
+    if served.history is not None:
+        for plan in range(served.history.plans):
+            figures[f"plan_share.{plan}"] = served.history.share(plan)
+            latency = served.history.latency(plan)
+            if latency is not None:
+                figures[f"plan_ms.{plan}"] = latency / 1e6
     if done.any():
         # A rate needs the time in which the requests came and were served, from the stream's own start.
         span = int(ended.max()) - round(client.stream.start * 1e9)

@@ -19,25 +19,27 @@ from codl.sim.arrivals import arrivals
 from codl.sim.conditions import Climate, Conditions, State, check
 from codl.sim.machine import Job, Machine
 from codl.sim.program import Program
-from codl.switching import Switcher
+from codl.switching import History, Switcher
 from codl.tasks import HOST_LANE
 from codl.workload import Stream, Workload
 
-Start = Callable[[int, int, Job], None]
-"""Told of every inference that begins: request, program, job."""
+Start = Callable[[int, Program, Job], None]
+"""Told of every segment of an inference that begins: request, program, job."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """A stream with the programs that serve it: one, or several among which `stream.adapt` chooses.
+    """A stream with the plans that serve it: one, or several among which `stream.adapt` chooses.
 
     Args:
-        states: for `adapt: state`, the index of the program for each state.
+        programs: by plan, its segments; all plans have the same number of them, and a plan may take over from another
+            where a segment ends.
+        states: for `adapt: state`, the index of the plan for each state.
     """
 
     name: str
     stream: Stream
-    programs: tuple[Program, ...]
+    programs: tuple[tuple[Program, ...], ...]
     states: Mapping[State, int] = field(default_factory=dict)
 
 
@@ -46,18 +48,19 @@ class Served:
     """What became of the requests of one stream, by request; times in nanoseconds, -1 for what never happened.
 
     Attributes:
-        programs: index of the program that served each, -1 for dropped ones.
+        plans: index of the plan that served each segment of each, in order; empty for dropped ones.
         joules: drawn for each request's tasks, idle power not included.
         requests_ns: integral over time of the number of requests in the system, counted at arrivals and ends.
+        history: of the plans, where there are several; latencies in ns.
     """
 
     arrived: list[int] = field(default_factory=list)
     began: list[int] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
-    programs: list[int] = field(default_factory=list)
+    plans: list[tuple[int, ...]] = field(default_factory=list)
     joules: list[float] = field(default_factory=list)
     requests_ns: int = 0
-    switches: int = 0
+    history: History | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,15 @@ class _Service:
         self.left = client.stream.requests
         self.done = machine.env.event()
         seed = (workload.seed, repetition, number)
-        self.durations = [program.jittered(workload.jitter, *seed) for program in client.programs]
-        self.switcher = Switcher(len(client.programs)) if client.stream.adapt == "latency" else None
+        self.durations = [
+            [each.jittered(workload.jitter, *seed, *([k] if k else [])) for k, each in enumerate(segments)]
+            for segments in client.programs
+        ]
+        self.segments = len(client.programs[0]) if client.programs else 1
+        adapts = client.stream.adapt == "latency"
+        self.switcher = Switcher(len(client.programs), segments=self.segments) if adapts else None
+        if len(client.programs) > 1:
+            self.served.history = History(len(client.programs), self.segments)
         self._times = arrivals(client.stream, (*seed, 1 << 20))
         if self._times is not None:
             self.left = len(self._times)
@@ -134,7 +144,7 @@ class _Service:
         served.arrived.append(int(self.machine.env.now))
         served.began.append(-1)
         served.ended.append(-1)
-        served.programs.append(-1)
+        served.plans.append(())
         served.joules.append(0.0)
         self._count(1)
         self.queue.append(request)
@@ -151,37 +161,48 @@ class _Service:
         while self.queue and self.under_way < self.client.stream.in_flight:
             request = self.queue.popleft()
             self.under_way += 1
-            index = self._program()
-            program = self.client.programs[index]
             self.served.began[request] = int(self.machine.env.now)
-            self.served.programs[request] = index
-            job = Job(
-                program.order, program.load, self.durations[index](request), partial(self._end, request),
-                self.numbers(), self.client.stream.priority,
-            )  # fmt: skip
-            if self.started is not None:
-                self.started(request, index, job)
-            self.machine.submit(job)
+            self._segment(request, self.numbers())
 
-    def _program(self) -> int:
+    def _segment(self, request: int, number: int) -> None:
+        """Begin the next segment of an inference."""
+        served = self.served
+        segment, plan = len(served.plans[request]), self._plan(len(served.plans[request]))
+        program = self.client.programs[plan][segment]
+        served.plans[request] = (*served.plans[request], plan)
+        job = Job(
+            program.order, program.load, self.durations[plan][segment](request),
+            partial(self._ended, request, int(self.machine.env.now)), number, self.client.stream.priority,
+        )  # fmt: skip
+        if self.started is not None:
+            self.started(request, program, job)
+        self.machine.submit(job)
+
+    def _plan(self, segment: int) -> int:
+        """The plan of a segment that begins now."""
+        chosen = 0
         if self.switcher is not None:
-            chosen = self.switcher.choose()
-            self.served.switches = self.switcher.switches
-            return chosen
-        if self.client.stream.adapt == "state":
+            chosen = self.switcher.choose(segment)
+        elif self.client.stream.adapt == "state":
             chosen = self.client.states[self.conditions.state]
-            before = next((p for p in reversed(self.served.programs) if p >= 0), chosen)
-            self.served.switches += chosen != before
-            return chosen
-        return 0
+        if self.served.history is not None:
+            self.served.history.begin(chosen)
+        return chosen
 
-    def _end(self, request: int, job: Job) -> None:
+    def _ended(self, request: int, began: int, job: Job) -> None:
+        """A segment of an inference has ended, and perhaps with it the inference."""
         served = self.served
         now = int(self.machine.env.now)
-        served.ended[request] = now
-        served.joules[request] = job.joules
+        served.joules[request] += job.joules
+        plans = served.plans[request]
         if self.switcher is not None:
-            self.switcher.observe(served.programs[request], now - served.began[request])
+            self.switcher.observe(plans[-1], now - began, len(plans) - 1)
+        if served.history is not None:
+            served.history.end(plans[-1], len(plans) - 1, now - began)
+        if len(plans) < self.segments:
+            self._segment(request, job.number)
+            return
+        served.ended[request] = now
         self.under_way -= 1
         self._leave()
         if self._times is None and len(served.arrived) < self.client.stream.requests:

@@ -73,7 +73,7 @@ def write(path: Path, table: Sequence[Row], metadata: Mapping[str, str]) -> None
 
 
 def _type(arrow: Any, name: str) -> pyarrow.DataType:
-    if name in _TEXTS or name.startswith(OVERRIDE):
+    if name in _TEXTS or name.startswith((OVERRIDE, "plan_for.")):
         return arrow.string()
     return arrow.int64() if name in _INTEGERS else arrow.float64()
 

@@ -97,6 +97,23 @@ def test_a_broken_input_archive_is_named(codl: Codl, host: Hardware, retinaface:
     assert not (tmp_path / "out.npz").exists()
 
 
+def test_adapting_is_told_of(codl: Codl, host: Hardware, retinaface: Path, tmp_path: Path) -> None:
+    arguments = ("execute", "--model", retinaface, "--shape", "input=1x3x96x96", "--adapt")
+    outcome = codl(*arguments, "--runs", "12", "--check", "onnxruntime", "--json")
+    assert outcome.code == 0, outcome.err
+    (row,) = outcome.json["runs"]
+    assert len(row["runs_ms"]) == 12
+    assert row["plan_for"]["0"].startswith("idle machine") and len(row["plan_for"]) == row["plans"]
+    assert sum(row["plan_share"].values()) == pytest.approx(1)
+    assert row["plan_ms"]["0"] > 0 and row["segments"] >= 1
+    if row["plans"] > 1:  # every plan is tried three times, two of the first one's before the clock runs
+        assert row["plan_share"]["1"] >= 3 / 12 and row["switches"] >= 1
+    plan = tmp_path / "plan.json"
+    assert codl("plan", retinaface, "--hardware", "host", "--shape", "input=1x3x96x96", "-o", plan).code == 0
+    outcome = codl("execute", "--plan", plan, "--adapt")
+    assert outcome.code == 2 and "leaves nothing to choose" in outcome.err
+
+
 def test_an_adaptive_session_computes_the_same(host: Hardware, retinaface: Path) -> None:
     shapes = {"input": (1, 3, 96, 96)}
     plain = package.load(retinaface, shapes=shapes)

@@ -333,7 +333,7 @@ def test_a_device_that_does_not_answer_is_given_up(network: Graph, devices: Assi
     executor = executor_of(network, placed(network, "cpu"), devices)
     executor.timeout_s = 0.05
     release = threading.Event()
-    step = executor._schedule.steps[2]
+    step = executor.parts[0].schedule.steps[2]
     honest = step.issue
     step.issue = lambda waits: (release.wait(), honest(waits))[1]
     with pytest.raises(DeviceError, match=r"no answer for 0\.05 s"):

@@ -78,7 +78,7 @@ def test_a_device_that_vanishes_and_comes_back() -> None:
     inputs = {"x": np.random.default_rng(0).standard_normal(graph.tensors["x"].shape).astype(np.float32)}
     with Executor(graph, lower(graph, placed(graph, "cpu")), halves()) as executor:
         before = executor.run(inputs)[0]
-        step = executor._schedule.steps[2]
+        step = executor.parts[0].schedule.steps[2]
         honest = step.issue
 
         def gone(_: Any) -> Any:

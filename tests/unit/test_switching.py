@@ -1,15 +1,9 @@
-"""The rule that chooses among plans, on latencies written down by hand, and the executor that asks it."""
+"""The rule that chooses among plans, on latencies written down by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
-import numpy as np
-import pytest
-
-from codl.errors import PlanError
-from codl.real.adaptive import AdaptiveExecutor
 from codl.switching import Switcher
 
 
@@ -65,30 +59,28 @@ def test_late_results_of_other_plans_do_not_disturb() -> None:
     assert switcher.choose() == 0
 
 
-class Stub:
-    """An executor with a latency."""
-
-    def __init__(self, ms: float, digest: str = "same") -> None:
-        self.ms, self.runs, self.graph, self.closed = ms, 0, SimpleNamespace(digest=digest), False
-
-    def infer(self, inputs, trace: bool = False) -> SimpleNamespace:
-        self.runs += 1
-        return SimpleNamespace(makespan_ns=int(self.ms * 1e6), outputs=inputs, trace=None)
-
-    def close(self) -> None:
-        self.closed = True
+def test_every_segment_has_the_plan_that_is_best_for_it() -> None:
+    switcher = Switcher(2, trials=1, segments=2)
+    chosen = []
+    for _ in range(5):
+        for segment in (0, 1):
+            plan = switcher.choose(segment)
+            switcher.observe(plan, 2.0 if plan == segment else 3.0, segment)
+            chosen.append(plan)
+    assert chosen == [0, 0, 1, 1, 0, 1, 0, 1, 0, 1]
+    assert switcher.switches == 7  # between 0 and 1 and back, wherever they follow each other
 
 
-def test_the_adaptive_executor_runs_the_fastest_plan() -> None:
-    plans = [Stub(4.0), Stub(2.0)]
-    with AdaptiveExecutor(plans) as adaptive:
-        for _ in range(20):
-            outputs, _ = adaptive.run({"x": np.zeros(1)})
-        assert list(outputs) == ["x"]
-    assert (plans[0].runs, plans[1].runs) == (3, 17)
-    assert all(plan.closed for plan in plans)
-
-
-def test_plans_of_different_models_are_refused() -> None:
-    with pytest.raises(PlanError, match="must be of one model; these are of 2"):
-        AdaptiveExecutor([Stub(1.0), Stub(1.0, "other")])
+def test_segments_notice_a_change_inside_an_inference() -> None:
+    """Five slow segments suffice: the third of the inference after the next, where whole inferences would need five."""
+    switcher = Switcher(2, trials=1, segments=3)
+    chosen = []
+    for inference in range(12):
+        for segment in range(3):
+            plan = switcher.choose(segment)
+            slow = 1.5 if plan == 0 and (inference, segment) >= (4, 1) else 1.0
+            switcher.observe(plan, slow * (10.0 + plan), segment)
+            chosen.append(plan)
+    assert set(chosen[6 : 3 * 4 + 1 + 5]) == {0}
+    # The window is full of slow ones at (5, 0) already in its median: plan 0, then plan 1 are tried, and plan 1 stays.
+    assert set(chosen[3 * 8 :]) == {1}

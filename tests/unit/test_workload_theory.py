@@ -25,7 +25,7 @@ def test_an_mdl_queue_waits_as_pollaczek_and_khinchine_say(load: float) -> None:
     waits = []
     for repetition in range(12):
         record = serve(wanted, served, repetition=repetition)
-        client = Client("s", wanted.streams[0], (served,))
+        client = Client("s", wanted.streams[0], ((served,),))
         waits.append(stream_figures(client, record.streams[0], record, wanted.warm_up)["wait_ms"])
     mean, half = interval(waits, 0.999)
     theory = load / (2 * (1 - load))
