@@ -39,6 +39,7 @@ class Segment:
         first, end: the chains of the plan.
         arriving: values that it reads and does not make.
         leaving: values that it makes for later segments.
+        last: whether no segment follows.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Segment:
     end: int
     arriving: tuple[str, ...]
     leaving: tuple[str, ...]
+    last: bool = True
 
 
 def lower(graph: Graph, plan: Plan, segment: Segment | None = None) -> TaskGraph:
@@ -294,7 +296,7 @@ class _Lowering:
             else self.storage.holders(value, box)[0]
             for value, box in wholes.items()
         }
-        if segment.leaving:
+        if not segment.last:
             return outputs | self._hand_on(end)
         writers = [
             p.writer for v, name in outputs.items() for p in self.storage.pieces[v] if p.buffer == name and p.writer

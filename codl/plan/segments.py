@@ -100,7 +100,8 @@ def _segments(graph: Graph, plan: Plan, index: int, chosen: Sequence[Point]) -> 
         nodes = [node for node in graph.nodes if node.name in mine]
         made = {value for node in nodes for value in node.outputs}
         read = dict.fromkeys(t.name for node in nodes for _, t in graph.variable_inputs(node) if t.name not in made)
-        if number == len(chosen):  # what the caller gets back as it is
+        last = number == len(chosen)
+        if last:  # what the caller gets back as it is
             read |= dict.fromkeys(value for value in graph.outputs if value in graph.inputs)
-        found.append(Segment(f"s{number}", first, end, tuple(read), _crossing(graph, mine)))
+        found.append(Segment(f"s{number}", first, end, tuple(read), _crossing(graph, mine), last))
     return found
