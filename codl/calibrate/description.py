@@ -236,11 +236,12 @@ def _handing_over(results: Results, lane: str, fitted: Sequence[Fitted], process
     launches. What a driver does for one command it may do in the call for the next."""
     kernels = [(one.kernel, matcher(one.kernel, WORK_FIELDS)) for one in fitted]
     probes = {timed.task: timed.probe for timed in results.program.timed if timed.phase == alone(lane)}
+    reference = reference_probe(results.graph)
     count, spent = 0.0, np.zeros(results.samples.rounds)
     for task in results.program.tasks.tasks:
         if task.kind is not TaskKind.KERNEL or not task.chain.startswith(alone(lane)):
             continue
-        probe = probes.get(task.id)
+        probe = probes.get(task.id, reference if task.op == reference.node.name else None)
         if probe is None:  # makes an input
             count += 1
         else:

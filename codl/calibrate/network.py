@@ -1,11 +1,11 @@
 """The probe network: operators of many shapes, side by side, that calibration runs to learn what kernels cost.
 
 Nothing reads an operator's output, so that any of them can run on any processor, whole or in part, in any order. What
-it reads is made by a producer, a kernel that only writes: it runs right before the operator, which so finds its input
-where a network's operator finds it, in the caches, while weights, which a network does not use twice, come from
-memory. The shapes are designed, not taken from any network: maps of 9 to 150 rows and channels that are not powers of
-two, so that predictions for real networks interpolate between them (a test checks that no operator of the zoo is among
-them).
+it reads is made by a producer, a kernel that only writes: it runs before the operator (how long before, says
+`codl.calibrate.phases`), which so finds its input where a network's operator finds it, while weights, which a network
+does not use twice, come from memory. The shapes are designed, not taken from any network: maps of 9 to 150 rows and
+channels that are not powers of two, so that predictions for real networks interpolate between them (a test checks that
+no operator of the zoo is among them).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy as np
 from codl.calibrate.network import Probe, is_producer, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, WAITS, Sequence, SequenceBuilder, interleave
 from codl.graph import Graph
+from codl.ops import REGISTRY
 from codl.real.devices import Assignment
 
 _TURNS = 24
@@ -16,6 +17,8 @@ _TOGETHER = 48
 """Most probes that run on every processor at once."""
 _HOST_WAITS = 6
 _REFERENCE_EVERY = 12
+_OLD_INPUT_BELOW = 60.0
+"""FLOPs a byte below which a probe's input is made one kernel (the reference) earlier than right before it."""
 _COPIES = 2
 
 
@@ -42,7 +45,7 @@ def build_sequence(graph: Graph, devices: Assignment, lanes: tuple[str, ...]) ->
         mine = list(probes(graph, host=lane == lanes[-1]))
         mixed = [mine[index] for index in random.permutation(len(mine))]
         for probe in interleave(mixed, reference, _REFERENCE_EVERY):
-            builder.probe(lane, alone(lane), probe)
+            builder.probe(lane, alone(lane), probe, between=reference if _reads_much(graph, probe) else None)
         builder.barrier()
     if devices.shared_memory:
         common = list(probes(graph, host=False))
@@ -55,6 +58,13 @@ def build_sequence(graph: Graph, devices: Assignment, lanes: tuple[str, ...]) ->
     builder.barrier()
     _host_waits(builder, lanes, graph, devices.shared_memory)
     return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies))
+
+
+def _reads_much(graph: Graph, probe: Probe) -> bool:
+    """Whether it matters to a probe how long ago its input was made. A network's kernel takes milliseconds to make what
+    the next one reads; by then much of it has left the caches, which others use too."""
+    work = REGISTRY[probe.node].work(graph, probe.node, probe.region)
+    return work.flops < _OLD_INPUT_BELOW * work.bytes
 
 
 def _together(builder: SequenceBuilder, lanes: tuple[str, ...], chosen: Series[Probe]) -> None:

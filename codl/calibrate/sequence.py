@@ -55,9 +55,14 @@ class SequenceBuilder:
     _last: dict[str, str] = field(default_factory=dict)
     _count: int = 0
 
-    def probe(self, lane: str, phase: str, probe: Probe, after: str = "") -> str:
+    def probe(self, lane: str, phase: str, probe: Probe, after: str = "", between: Probe | None = None) -> str:
         """Append a probe to a lane, behind what makes its inputs; in phases that measure waits, its inputs are old
-        ones. `after`: a task of another lane that it waits for."""
+        ones.
+
+        Args:
+            after: a task of another lane that it waits for.
+            between: what runs between the makers of its inputs and the probe.
+        """
         chain = f"{phase}{self._count:04d}"
         self._count += 1
         if after:
@@ -66,6 +71,8 @@ class SequenceBuilder:
             maker = self.graph.producer[tensor.name]
             algorithm = REGISTRY[maker].algorithms(self.graph, maker)[0]
             self._kernel(chain, lane, Probe(maker, Region.full(tensor.shape), algorithm))
+        if between is not None:
+            self._kernel(chain, lane, between)
         task = self._kernel(chain, lane, probe)
         self.timed.append(Timed(task, lane, phase, probe))
         return task

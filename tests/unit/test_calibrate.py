@@ -140,16 +140,23 @@ def test_processors_work_alone_in_their_own_phases(graph: Graph) -> None:
     assert all(set(cpu) <= before[task] for task in both)
 
 
-def test_an_operator_finds_its_inputs_just_made(graph: Graph) -> None:
+def test_an_operator_finds_its_inputs_as_old_as_a_networks(graph: Graph) -> None:
+    """Right before it where it computes much, before a kernel in between where it rather reads and writes."""
     sequence = phases.build_sequence(graph, ONE_MEMORY, LANES)
     kernels = [task for task in sequence.tasks.tasks if task.kind is TaskKind.KERNEL and task.lane == "gpu"]
     place = {task.id: index for index, task in enumerate(kernels)}
+    seen = set()
     for timed in sequence.timed:
         if timed.lane == "gpu" and timed.phase == phases.alone("gpu"):
             values = [tensor.name for _, tensor in graph.variable_inputs(timed.probe.node)]
-            index = place[timed.task]
+            work = REGISTRY[timed.probe.node].work(graph, timed.probe.node, timed.probe.region)
+            old = work.flops < 60 * work.bytes
+            index = place[timed.task] - old
+            assert not old or kernels[index].op == phases.reference_probe(graph).node.name
             made = [graph.by_name[task.op].output for task in kernels[index - len(values) : index]]
             assert made == values
+            seen.add(old)
+    assert seen == {False, True}
 
 
 # -- reading traces ----------------------------------------------------------------------------------------------------
