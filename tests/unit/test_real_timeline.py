@@ -40,7 +40,8 @@ def test_what_the_host_does_after_a_command_has_begun_delays_the_next_command() 
     first, second = Event(Profile(1040, 1200)), Event(Profile(1200, 1250))
     record = Record([(first, first), (second, second)], [(1000, 1100), (1110, 1130)])
     graph = TaskGraph("", "", "", (HOST_LANE, "gpu"), {}, tuple(tasks), {}, {})
-    found = {s.task_id: (s.start_ns, s.end_ns) for s in spans(graph, schedule, record, {"device": ClockOffset(0, 0)})}
+    made = spans(graph, schedule, record, {"device": ClockOffset(0, 0)}, 1000)
+    found = {span.task_id: (span.start_ns, span.end_ns) for span in made}
     assert found == {
         "a/enqueue@gpu": (0, 40), "a/kernel@gpu": (40, 200), "b/enqueue@gpu": (40, 130), "b/kernel@gpu": (200, 250),
     }  # fmt: skip
