@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,10 @@ def conv(
     group: int = 1,
     bias: bool = True,
     activation: Activation | None = None,
+    residual: str = "",
 ) -> tuple[Graph, Node]:
-    """A convolution with seeded weights whose outputs have a deviation of about 1."""
+    """A convolution with seeded weights whose outputs have a deviation of about 1. With `residual` (`before` or `after`
+    the activation) it adds a second input, `r`."""
     n, c, h, w = shape
     weights = rng.standard_normal((channels, c // group, *kernel)) / np.sqrt(c // group * kernel[0] * kernel[1])
     constants = [weights, rng.standard_normal(channels)] if bias else [weights]
@@ -53,15 +56,21 @@ def conv(
         (extent + pads[i] + pads[i + 2] - (kernel[i] - 1) * dilation[i] - 1) // stride[i] + 1
         for i, extent in enumerate((h, w))
     ]
-    return one_node(
+    graph, node = one_node(
         "conv", shape, (n, channels, *out), constants, activation,
         kernel=kernel, stride=stride, pads=pads, dilation=dilation, group=group,
     )  # fmt: skip
+    if not residual:
+        return graph, node
+    inputs = (*node.inputs, *[""] * (3 - len(node.inputs)), "r")
+    node = replace(node, inputs=inputs, attributes={**node.attributes, "residual": residual})
+    tensors = {**graph.tensors, "r": Tensor("r", graph.tensor("y").shape)}
+    return Graph("one", (node,), tensors, graph.constants, ("x", "r"), ("y",)), node
 
 
-def reference(graph: Graph, node: Node, x: np.ndarray) -> np.ndarray:
-    """The node's output by ONNX Runtime, its activation by NumPy."""
-    names = list(node.inputs)
+def reference(graph: Graph, node: Node, x: np.ndarray, r: np.ndarray | float = 0.0) -> np.ndarray:
+    """The node's output by ONNX Runtime, its activation and residual `r` by NumPy."""
+    names = [name for name in node.inputs if name not in ("", "r")]
     attributes: dict[str, Any] = {}
     opset = 13
     onnx_type = ONNX_TYPE.get(node.op, "")
@@ -98,7 +107,9 @@ def reference(graph: Graph, node: Node, x: np.ndarray) -> np.ndarray:
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     (result,) = session.run(None, {"x": x})
-    return activate(np.asarray(result), node.activation)
+    if node.get("residual", "") == "after":
+        return activate(np.asarray(result), node.activation) + r
+    return activate(np.asarray(result) + r, node.activation)
 
 
 def activate(y: np.ndarray, activation: Activation | None) -> np.ndarray:

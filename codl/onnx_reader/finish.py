@@ -22,6 +22,7 @@ def finish(network: Network) -> Graph:
     for node in nodes:
         used |= dict.fromkeys((*node.inputs, *node.outputs))
     used |= dict.fromkeys(network.outputs)
+    used.pop("", None)  # an input left out
     constants = {name: _tidy(network.constants[name]) for name in used if name in network.constants}
     contents = network.source.contents
     return Graph(

@@ -1,4 +1,4 @@
-"""Fewer operators, same function: pads, scales, offsets and activations join the operator beside them.
+"""Fewer operators, same function: pads, scales, offsets, activations and residuals join the operator beside them.
 
 Every rule needs the value between the two operators to be read by nobody else and to be no output of the graph.
 """
@@ -12,6 +12,7 @@ from codl.onnx_reader.network import Network, Operator, rename
 from codl.onnx_reader.patterns import recognise
 from codl.onnx_reader.reordering import merge_moves
 from codl.onnx_reader.uses import drop_dead, makers, readers, remove
+from codl.ops import residual
 from codl.ops.activation import TAILS
 
 FUSES_ACTIVATION = frozenset(("conv", "conv_transpose", "gemm", "binary"))
@@ -27,6 +28,7 @@ def simplify(network: Network) -> None:
     _merge_pads(network)
     _fold_constants(network)
     _fuse_activations(network)
+    _fuse_residuals(network)
     drop_dead(network)
 
 
@@ -176,3 +178,39 @@ def _fuse_activations(network: Network) -> None:
         made[before.output] = before
         gone.add(id(operator))
     remove(network, gone)
+
+
+def _fuse_residuals(network: Network) -> None:
+    """Adding another value to a convolution's output joins the convolution, which then runs where the addition stood.
+
+    Of two convolutions that are added, the later one takes the other's output in.
+    """
+    reads, made = readers(network), makers(network)
+    place = {id(operator): index for index, operator in enumerate(network.operators)}
+    fused: dict[int, Operator] = {}  # by the addition's id()
+    for operator in network.operators:
+        if operator.op != "binary" or operator.attributes["kind"] != "add":
+            continue
+        pairs = [(made.get(operator.inputs[i]), operator.inputs[1 - i]) for i in (0, 1)]
+        able = [(before, other) for before, other in pairs if before and reads[before.output] == 1
+                and _takes_residual(network, before, other, operator)]  # fmt: skip
+        if not able:
+            continue
+        conv, other = max(able, key=lambda pair: place[id(pair[0])])
+        conv.inputs = [*conv.inputs, *[""] * (residual.POSITION - len(conv.inputs)), other]
+        conv.attributes["residual"] = residual.AFTER if conv.activation else residual.BEFORE
+        conv.activation = conv.activation or operator.activation
+        conv.outputs = list(operator.outputs)
+        made[conv.output] = conv
+        fused[id(operator)], place[id(conv)] = conv, place[id(operator)]
+    moved = {id(conv) for conv in fused.values()}
+    network.operators = [fused.get(id(o), o) for o in network.operators if id(o) not in moved]
+
+
+def _takes_residual(network: Network, conv: Operator, other: str, add: Operator) -> bool:
+    """Whether a convolution can add a value to its output: not a depthwise one, whose kernel has no such ending."""
+    if conv.op != "conv" or "residual" in conv.attributes or not network.is_variable(other):
+        return False
+    if network.shape(other) != network.shape(conv.output) or network.constants[conv.inputs[1]].shape[1] == 1:
+        return False
+    return add.activation is None or (conv.activation is None and add.activation.kind in TAILS)

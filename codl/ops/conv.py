@@ -11,6 +11,7 @@ import numpy as np
 from codl.graph import Graph, Node
 from codl.ops import depthwise, narrow, winograd
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
+from codl.ops.residual import has_residual, residual_of
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.tile import Strided, TileProblem, end_of, joined, program
 from codl.ops.window import FLOAT, GroupSpan, Window, channels_of_groups, empty_input, group_spans, has_bias
@@ -18,9 +19,10 @@ from codl.region import Region
 
 
 class Conv(OpSpec):
-    """2-D convolution with an optional bias and activation.
+    """2-D convolution with an optional bias, residual (`codl.ops.residual`) and activation.
 
-    Any output box needs one input box: rows and columns with their halo, and the channels of the groups it touches.
+    Any output box needs one input box: rows and columns with their halo, and the channels of the groups it touches; and
+    the same box of the residual.
     """
 
     family: ClassVar[str] = "conv"
@@ -41,11 +43,11 @@ class Conv(OpSpec):
             window.reads(0, rows, height),
             window.reads(1, columns, width),
         )
-        return (empty_input(out, box),)
+        return (empty_input(out, box), out) if has_residual(node) else (empty_input(out, box),)
 
     def work(self, graph: Graph, node: Node, out: Region) -> Work:
         window = Window.of(node)
-        (read,) = self.input_regions(graph, node, out)
+        read, *added = self.input_regions(graph, node, out)
         icg = graph.tensor(node.inputs[1]).shape[1]
         batch, channels, rows, columns = out.shape
         touched = read.shape[1] // icg
@@ -66,8 +68,8 @@ class Conv(OpSpec):
             dilation_h=window.dilation[0],
             dilation_w=window.dilation[1],
             groups=touched,
-            flops=2.0 * out.size * icg * window.taps,
-            input_bytes=read.size * FLOAT,
+            flops=2.0 * out.size * icg * window.taps + sum(box.size for box in added),
+            input_bytes=(read.size + sum(box.size for box in added)) * FLOAT,
             output_bytes=out.size * FLOAT,
             weight_bytes=0 if out.empty else weights * FLOAT,
         )
@@ -75,13 +77,13 @@ class Conv(OpSpec):
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
         window = Window.of(node)
         oc, icg = graph.tensor(node.inputs[1]).shape[:2]
-        if is_depthwise(graph, node):
+        if is_depthwise(graph, node) and not has_residual(node):
             return ("depthwise", "direct")
         if window.taps == 1:
             return ("gemm",)
         if can_winograd(graph, node):
             return winograd.by_preference(graph.tensor(node.output).shape, graph.tensor(node.inputs[0]).shape[1])
-        if groups(node) == 1 and oc <= narrow.MOST_CHANNELS and icg >= narrow.LEAST_DEPTH:
+        if groups(node) == 1 and oc <= narrow.MOST_CHANNELS and icg >= narrow.LEAST_DEPTH and not has_residual(node):
             return ("narrow", "direct")
         return ("direct",)
 
@@ -139,6 +141,7 @@ def direct(request: KernelRequest) -> KernelProgram:
             origin=(rows[0] * window.stride[0] - window.pads[0], columns[0] * window.stride[1] - window.pads[1]),
             dilation=window.dilation,
             activation=node.activation,
+            residual=residual_of(request, first_out),
         )
         programs.append(program(problem, request.device))
     return joined(programs)

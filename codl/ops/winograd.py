@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codl.graph import Graph, Node
-from codl.ops import activation as activations
 from codl.ops.launch import Constant, DeviceTraits, Input, KernelProgram, KernelRequest, Launch, Output, Scratch
 from codl.ops.packing import LazyConstants, padded
+from codl.ops.residual import Residual, residual_of, tail
 from codl.ops.tile import Strided, TileProblem, balanced, end_of, joined, one_each, register_pixels, simd
 from codl.ops.tile import program as tile_program
 from codl.ops.window import FLOAT, Window, ceil_div, has_bias
@@ -113,6 +113,7 @@ class _Parts:
     key: str
     weights: np.ndarray
     bias: np.ndarray
+    residual: Residual | None
 
 
 def _parts(request: KernelRequest) -> _Parts:
@@ -135,6 +136,7 @@ def _parts(request: KernelRequest) -> _Parts:
         key=f"{node.name}[{channels[0]}:{channels[1]}]/{request.algorithm}",
         weights=weights,
         bias=_bias(graph, node, channels),
+        residual=residual_of(request, channels[0]),
     )
 
 
@@ -162,12 +164,12 @@ def _cpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
     )
     tiles, blocks = _sizes(parts, request.device, m)
     r, w = parts.read, parts.write
+    ends, last = tail(request.node.activation, parts.residual)
     arguments = (
         Input(0), Constant(weights), Constant(bias), Output(),
         r.offset, end_of(request.inputs[0]), r.n, r.y, r.x, *parts.extent,
         w.offset, w.n, w.y, w.x, w.c, parts.rows, parts.columns, parts.images,
-        *parts.origin, parts.depth, parts.channels, tiles, blocks,
-        *activations.parameters(request.node.activation),
+        *parts.origin, parts.depth, parts.channels, tiles, blocks, *last,
     )  # fmt: skip
     defines = (
         ("SIMD", width // 2),
@@ -177,7 +179,7 @@ def _cpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
         ("MOST", _most_tiles(request.device, m)),
         ("CHUNK", CHUNK),
         ("BLOCKS", MOST_CHANNELS // width),
-        activations.define(request.node.activation),
+        *ends,
     )
     size = (ceil_div(_count(parts, m), tiles), ceil_div(ceil_div(parts.channels, width), blocks), 1)
     return KernelProgram((Launch("cl/winograd.cl", "winograd", defines, arguments, size),), constants)
@@ -246,11 +248,12 @@ def _gpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
         request.device,
     )
     bias = f"{parts.key}/bias"
+    ends, arguments = tail(request.node.activation, parts.residual)
     back = Launch(
-        "cl/winograd_gpu.cl", "winograd_output", (("OUT", m), activations.define(request.node.activation)),
+        "cl/winograd_gpu.cl", "winograd_output", (("OUT", m), *ends),
         (
             Scratch("products"), Constant(bias), Output(), w.offset, w.n, w.y, w.x, w.c, parts.rows, parts.columns,
-            *grid, count, parts.channels, *activations.parameters(request.node.activation),
+            *grid, count, parts.channels, *arguments,
         ),
         *one_each(parts.channels * count),
     )  # fmt: skip

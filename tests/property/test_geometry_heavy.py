@@ -23,8 +23,8 @@ four_pads = st.tuples(*[st.integers(0, 3)] * 4)
 def check_in_parts(data: st.DataObject, graph: Graph, node: Node) -> None:
     """Cuts the node's output in up to three parts along one of its dimensions and compares their union."""
     rng = np.random.default_rng(5)
-    x = rng.standard_normal(graph.tensor("x").shape).astype(np.float32)
-    expected = reference(graph, node, x)
+    inputs = {name: rng.standard_normal(graph.tensor(name).shape).astype(np.float32) for name in graph.inputs}
+    expected = reference(graph, node, **inputs)
     spec = REGISTRY[node]
     dimension = data.draw(st.sampled_from(sorted(spec.dimensions(graph, node))), "dimension")
     axis = spec.dimensions(graph, node)[dimension]
@@ -39,7 +39,7 @@ def check_in_parts(data: st.DataObject, graph: Graph, node: Node) -> None:
         out = full.along(axis, lo, hi)
         for box, (_, tensor) in zip(spec.input_regions(graph, node, out), graph.variable_inputs(node), strict=True):
             assert Region.full(tensor.shape).contains(box)
-        parts.append(run_node(graph, node, {"x": x}, out, algorithm, cpu=cpu))
+        parts.append(run_node(graph, node, inputs, out, algorithm, cpu=cpu))
     united = np.concatenate(parts, axis=axis)
     assert relative_error(united, expected) < spec.tolerance
 
@@ -61,6 +61,7 @@ def test_convolution(data: st.DataObject) -> None:
     graph, node = conv(
         np.random.default_rng(3), shape, oc, kernel=kernel, stride=stride, pads=pads, dilation=dilation, group=group,
         bias=data.draw(st.booleans(), "bias"), activation=Activation("relu"),
+        residual=data.draw(st.sampled_from(["", "before", "after"]), "residual"),
     )  # fmt: skip
     check_in_parts(data, graph, node)
 

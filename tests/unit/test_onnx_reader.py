@@ -252,7 +252,34 @@ def test_weights_that_two_convolutions_share_are_scaled_for_one_only() -> None:
     nodes = [node("Conv", "x w", "a"), node("Mul", "a s", "b"), node("Conv", "x w", "c"), node("Add", "b c", "y")]
     model = model_of(nodes, {"x": [1, 3, 8, 8]}, ["y"], {"w": normal(4, 3, 3, 3), "s": normal(4, 1, 1)})
     graph = read(model)
-    assert families(graph) == ["conv", "conv", "binary"]
+    assert families(graph) == ["conv", "conv"]
+    same_as_onnxruntime(model, graph)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fused"),
+    [
+        ("Conv x w c", "Add c x s; Relu s y", "before relu"),  # the convolution's own input
+        ("Conv x w c; Relu c d", "Add x d y", "after relu"),
+        ("Conv x w c; Conv x v d", "Add c d y", "before"),  # the later one takes in the earlier one's output
+        ("Conv x w c; Sigmoid x d", "Add d c y", "before"),  # the convolution moves behind what it adds
+        ("Conv x w c", "Add c x s; Add s x y", "before"),  # a second addition stays
+        ("Conv x w c; Relu c d", "Add x d s; Relu s y", ""),  # an activation on either side
+        ("Conv x w c", "Add c c y", ""),
+        ("Conv x w c", "Add c x s; Mul s c y", ""),  # somebody else reads the sums
+        ("Conv x w c", "Add c k y", ""),  # broadcasting
+    ],
+)
+def test_an_addition_joins_the_convolution(before: str, after: str, fused: str) -> None:
+    nodes = [
+        node(op, f"{' '.join(inputs)}", out) for op, *inputs, out in map(str.split, f"{before}; {after}".split(";"))
+    ]
+    constants = {"w": normal(3, 3, 1, 1), "v": normal(3, 3, 1, 1), "k": normal(1, 3, 8, 1)}
+    model = model_of(nodes, {"x": [1, 3, 8, 8]}, ["y"], constants)
+    graph = read(model)
+    found = [f"{n.attributes['residual']} {n.activation.kind if n.activation else ''}".strip()
+             for n in graph.nodes if "residual" in n.attributes]  # fmt: skip
+    assert found == ([fused] if fused else [])
     same_as_onnxruntime(model, graph)
 
 
@@ -557,7 +584,7 @@ def test_real_network(retinaface: bytes) -> None:
         read(model)
     graph = read(model, {"input": (1, 3, 96, 128)})
     assert Counter(families(graph)) == {
-        "conv": 59, "transpose": 9, "reshape": 9, "concat": 6, "unary": 3, "resize": 2, "binary": 2, "softmax": 1,
+        "conv": 59, "transpose": 9, "reshape": 9, "concat": 6, "unary": 3, "resize": 2, "softmax": 1,
     }  # fmt: skip
     assert graph.outputs == ("loc", "conf", "landmarks")
     same_as_onnxruntime(model, graph)

@@ -58,7 +58,9 @@ def _run_node(graph: Graph, node: Node, values: Mapping[str, np.ndarray]) -> dic
     x = values[node.inputs[0]]
     names = {"kernel_shape": "kernel", "strides": "stride", "dilations": "dilation", "pads": "pads"}
     window = {name: a.get(ours) for name, ours in names.items()}
-    arrays = [values[name] for name in node.inputs]
+    place = a.get("residual", "")
+    added = values[node.inputs[3]] if place else None
+    arrays = [values[name] for name in node.inputs[: 3 if place else None] if name]
     match node.op:
         case "conv":
             y = _op("Conv", arrays, group=a["group"], **window)
@@ -99,8 +101,12 @@ def _run_node(graph: Graph, node: Node, values: Mapping[str, np.ndarray]) -> dic
             y = x[tuple(slice(s, s + (n - 1) * t + 1, t) for s, t, n in zip(a["starts"], a["steps"], out, strict=True))]
         case other:
             raise AssertionError(f"unknown family {other}")
+    if place == "before":
+        y = y + added
     if node.activation:
         y = _activate(y, node.activation.kind, node.activation.params)
+    if place == "after":
+        y = y + added
     return {node.output: np.asarray(y)}
 
 

@@ -24,13 +24,13 @@ def check(case: dict[str, Any], cpu: bool = True, out: Region | None = None, sim
     """Every algorithm of a convolution against ONNX Runtime."""
     rng = np.random.default_rng(1)
     graph, node = conv(rng, **case)
-    x = rng.standard_normal(case["shape"]).astype(np.float32)
-    expected = reference(graph, node, x)
+    inputs = {name: rng.standard_normal(graph.tensor(name).shape).astype(np.float32) for name in graph.inputs}
+    expected = reference(graph, node, **inputs)
     assert expected.std() > 0.05
     out = out or Region.full(expected.shape)
     box = expected[tuple(slice(lo, hi) for lo, hi in out.ranges)]
     for algorithm in REGISTRY[node].algorithms(graph, node):
-        got = run_node(graph, node, {"x": x}, out, algorithm, cpu=cpu, simd=simd, margin=margin)
+        got = run_node(graph, node, inputs, out, algorithm, cpu=cpu, simd=simd, margin=margin)
         allowed = REGISTRY[node].tolerance if "winograd" in algorithm else 1e-5
         assert relative_error(got, box, float(np.abs(expected).max())) < allowed, algorithm
 
@@ -83,6 +83,16 @@ def test_shape(name: str, cpu: bool, margin: int) -> None:
     check(SHAPES[name] | {"activation": Activation("relu")}, cpu, margin=margin)
 
 
+@pytest.mark.parametrize("cpu", [True, False], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize(
+    "name", ["deep", "many pixels", "pointwise with stride and padding", "vector", "groups", "depthwise", "narrow"]
+)
+def test_residual(name: str, place: str, cpu: bool) -> None:
+    """Another value is added before or after the activation, by every kernel that may be chosen."""
+    check(SHAPES[name] | {"activation": Activation("relu"), "residual": place}, cpu)
+
+
 @pytest.mark.parametrize("simd", [4, 8, 16])
 @pytest.mark.parametrize("name", ["wide", "vector", "depthwise", "depthwise, four columns at once", "narrow"])
 def test_vectors_of_any_width(name: str, simd: int) -> None:
@@ -91,7 +101,7 @@ def test_vectors_of_any_width(name: str, simd: int) -> None:
 
 
 def test_channel_range_that_cuts_groups() -> None:
-    case = SHAPES["groups"] | {"activation": Activation("relu")}
+    case = SHAPES["groups"] | {"activation": Activation("relu"), "residual": "before"}
     check(case, out=Region(((0, 2), (2, 21), (0, 9), (1, 8))))
 
 

@@ -11,12 +11,14 @@
    w   [group][chunk of k][ceil(channels / V)][k in the chunk][V]: in the order in which they are read
    b   [group][ceil(channels / V)][V]
    y   likewise strided; pixel (image, row, column) of the `rows` x `columns` box to compute
+   z   see residual.cl
    Output row r, tap row t read the input row r * step_y + origin_y + t * dilation_y; outside [0, height) lies padding.
    Global size: (ceil(pixels / (tiles * PIXELS)), ceil(blocks / blocks_per_item), groups).
-   Compile with SIMD (4, 8, 16), PIXELS (1, 6, 14), ACTIVATION. */
+   Compile with SIMD (4, 8, 16), PIXELS (1, 6, 14), ACTIVATION, RESIDUAL (0, 1, 2). */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
+#include "residual.cl"
 #include "vector.cl"
 #include "register_tile.cl"
 
@@ -56,10 +58,12 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
                         int y_offset, int y_n, int y_y, int y_x, int y_c, int y_group,
                         int rows, int columns, int pixels,
                         int kh, int kw, int step_y, int step_x, int origin_y, int origin_x, int dilation_y, int dilation_x,
-                        int depth, int channels, int chunk, int tiles, int blocks_per_item, float p, float q) {
+                        int depth, int channels, int chunk, int tiles, int blocks_per_item, float p, float q
+                        RESIDUAL_ARGUMENTS) {
   float stage[TILES * PIXELS * ROW] __attribute__((aligned(64)));
   VEC sums[BLOCKS * TILES * PIXELS * 2];
   int in_y[TILES * PIXELS], in_x[TILES * PIXELS], from[TILES * PIXELS], to[TILES * PIXELS];
+  WITH_RESIDUAL(int added[TILES * PIXELS];)
   bool inner[TILES * PIXELS]; /* all taps lie in the map, and whole vectors can be read up to the end */
 
   const int group = get_global_id(2);
@@ -83,6 +87,7 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
       inner[m] = x_c == 1 && in_y[m] >= 0 && in_y[m] + tall < height && in_x[m] >= 0 && in_x[m] + broad < width
                  && from[m] + reach <= x_limit;
       to[m] = y_offset + group * y_group + n * y_n + r * y_y + c * y_x;
+      WITH_RESIDUAL(added[m] = z_offset + group * y_group + n * z_n + r * z_y + c * z_x;)
       if (++c == columns) {
         c = 0;
         if (++r == rows) {
@@ -148,7 +153,17 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
           EACH(KEEP)
         } else {
           const int *at = to + tile * PIXELS, left = count - tile * PIXELS, filled = channels - block * V;
+#if RESIDUAL
+          const int *added_at = added + tile * PIXELS;
+#define FINISH(i) \
+  if (i < left) { \
+    VEC z_low, z_high; \
+    take(z + added_at[i] + block * V, filled, &z_low, &z_high); \
+    put(y, at[i] + block * V * y_c, y_c, filled, TAIL(low##i, z_low, p, q), TAIL(high##i, z_high, p, q)); \
+  }
+#else
 #define FINISH(i) if (i < left) put(y, at[i] + block * V * y_c, y_c, filled, ACTIVATE(low##i, p, q), ACTIVATE(high##i, p, q));
+#endif
           EACH(FINISH)
         }
       }

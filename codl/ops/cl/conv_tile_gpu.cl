@@ -6,10 +6,11 @@
    Work-groups along dimension 2 are groups * parts: each part sums `k_part` steps of k. With PARTIAL, y is a scratch
    buffer [part][group][pixel][channel] of plain sums, which tile_sum_gpu.cl adds up.
    Global size: (ceil(pixels / (16 * PM)) * 256, ceil(channels / N), groups * parts), local (256, 1, 1).
-   Compile with PM, PN (4, 8), VECTOR_X, VECTOR_Y, PARTIAL (0, 1), ACTIVATION. */
+   Compile with PM, PN (4, 8), VECTOR_X, VECTOR_Y (of z too), PARTIAL (0, 1), ACTIVATION, RESIDUAL (see residual.cl). */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
+#include "residual.cl"
 
 #define M (16 * PM)
 #define N (16 * PN)
@@ -51,7 +52,8 @@ __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void conv_tile_gpu(
     int x_offset, int x_limit, int x_n, int x_y, int x_x, int x_c, int x_group, int height, int width,
     int y_offset, int y_n, int y_y, int y_x, int y_c, int y_group, int rows, int columns, int pixels,
     int kh, int kw, int step_y, int step_x, int origin_y, int origin_x, int dilation_y, int dilation_x,
-    int depth, int channels, int groups, int k_part, float p, float q) {
+    int depth, int channels, int groups, int k_part, float p, float q
+    RESIDUAL_ARGUMENTS) {
   __local float a[2][STEP][M + 4]; /* [k][pixel]; the gap spreads the transposed stores over the banks */
   __local float4 c[2][STEP][N / 4];
 
@@ -145,7 +147,21 @@ __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void conv_tile_gpu(
 #else
       const int to = y_offset + group * y_group + m / columns / rows * y_n + m / columns % rows * y_y + m % columns * y_x
                      + channel * y_c, stride = y_c;
-      const float4 value = ACTIVATE(sum[i][j] + *(__global const float4 *)(b + group * blocks * N + channel), p, q);
+      float4 added = (float4)(0.0f);
+#if RESIDUAL
+      __global const float *other = z + z_offset + group * y_group + m / columns / rows * z_n + m / columns % rows * z_y
+                                    + m % columns * z_x + channel;
+#if VECTOR_Y
+      if (channel < channels)
+        added = *(__global const float4 *)other;
+#else
+      if (channel < channels) added.x = other[0];
+      if (channel + 1 < channels) added.y = other[1];
+      if (channel + 2 < channels) added.z = other[2];
+      if (channel + 3 < channels) added.w = other[3];
+#endif
+#endif
+      const float4 value = TAIL(sum[i][j] + *(__global const float4 *)(b + group * blocks * N + channel), added, p, q);
 #endif
 #if VECTOR_Y
       if (channel < channels)

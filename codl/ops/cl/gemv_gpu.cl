@@ -4,10 +4,12 @@
    x   rows at x_offset + group * x_group + n * x_n + r * x_y + c * x_x, elements x_c apart
    w   [group][ceil(channels / 64)][depth][64], b [group][ceil(channels / 64)][64]
    Arguments are those of conv_tile_gpu.cl; those of windows are ignored (a 1 x 1 kernel, no padding, step 1).
-   Global size: (ceil(channels / 16) * 256, rows, groups), local (256, 1, 1). Compile with ACTIVATION. */
+   Global size: (ceil(channels / 16) * 256, rows, groups), local (256, 1, 1). Compile with ACTIVATION and RESIDUAL (see
+   residual.cl). */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
+#include "residual.cl"
 
 #define PANEL 64
 #define SLICES 64
@@ -18,7 +20,7 @@ __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gemv_gpu(
     int x_offset, int x_limit, int x_n, int x_y, int x_x, int x_c, int x_group, int height, int width,
     int y_offset, int y_n, int y_y, int y_x, int y_c, int y_group, int rows, int columns, int pixels,
     int kh, int kw, int step_y, int step_x, int origin_y, int origin_x, int dilation_y, int dilation_x,
-    int depth, int channels, float p, float q) {
+    int depth, int channels, float p, float q RESIDUAL_ARGUMENTS) {
   __local float4 sums[SLICES][4];
   const int lane = get_local_id(0) % 4, slice = get_local_id(0) / 4, pixel = get_global_id(1), group = get_global_id(2);
   const int c = pixel % columns, r = pixel / columns % rows, n = pixel / columns / rows;
@@ -40,8 +42,16 @@ __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gemv_gpu(
   }
   if (slice > 0)
     return;
-  const float4 value = ACTIVATE(sums[0][lane] + *(__global const float4 *)(b + panel * PANEL + in_panel), p, q);
   const int channel = first + lane * 4;
+  float4 added = (float4)(0.0f);
+#if RESIDUAL
+  __global const float *other = z + z_offset + group * y_group + n * z_n + r * z_y + c * z_x + channel;
+  if (channel < channels) added.x = other[0];
+  if (channel + 1 < channels) added.y = other[1];
+  if (channel + 2 < channels) added.z = other[2];
+  if (channel + 3 < channels) added.w = other[3];
+#endif
+  const float4 value = TAIL(sums[0][lane] + *(__global const float4 *)(b + panel * PANEL + in_panel), added, p, q);
   __global float *to = y + y_offset + group * y_group + n * y_n + r * y_y + c * y_x;
   if (channel < channels) to[channel * y_c] = value.x;
   if (channel + 1 < channels) to[(channel + 1) * y_c] = value.y;

@@ -29,6 +29,22 @@
 #define STEP(i) { const VEC v = (VEC)(a[i * ROW + k]); low##i = low##i + v * w_low; high##i = high##i + v * w_high; }
 #define KEEP(i) kept[2 * i] = low##i; kept[2 * i + 1] = high##i;
 
+#if RESIDUAL
+/* Reads the first `count` of V channels. */
+static inline void take(__global const float *z, int count, VEC *low, VEC *high) {
+  if (count >= V) {
+    *low = LOAD(z);
+    *high = LOAD(z + SIMD);
+  } else {
+    float each[V];
+    for (int i = 0; i < V; i++)
+      each[i] = i < count ? z[i] : 0.0f;
+    *low = LOAD_PRIVATE(each);
+    *high = LOAD_PRIVATE(each + SIMD);
+  }
+}
+#endif
+
 /* Writes the first `count` of V channels, which are `stride` elements apart. */
 static inline void put(__global float *y, int at, int stride, int count, VEC low, VEC high) {
   if (count >= V && stride == 1) {

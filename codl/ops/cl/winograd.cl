@@ -12,11 +12,12 @@
    Tile (r, c) of a `rows` x `columns` box reads input rows from r * OUT + origin_y on; outside lies padding.
    Global size: (ceil(tiles of all images / tiles), ceil(blocks / blocks_per_item), 1).
    Compile with SIMD (4, 8, 16), PIXELS (6, 14) and LEAST (4) tiles in the largest and the smallest register tile, OUT (2,
-   4), MOST (a multiple of PIXELS), BLOCKS, CHUNK, ACTIVATION. Loops over arrays of vectors are unrolled by
-   request: the arrays would not become registers otherwise. */
+   4), MOST (a multiple of PIXELS), BLOCKS, CHUNK, ACTIVATION, RESIDUAL (see residual.cl). Loops over arrays of vectors
+   are unrolled by request: the arrays would not become registers otherwise. */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
+#include "residual.cl"
 #include "vector.cl"
 #include "register_tile.cl"
 #include "winograd_transforms.cl"
@@ -94,10 +95,11 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
                        int x_offset, int x_limit, int x_n, int x_y, int x_x, int height, int width,
                        int y_offset, int y_n, int y_y, int y_x, int y_c, int rows, int columns, int images,
                        int origin_y, int origin_x, int depth, int channels, int tiles, int blocks_per_item,
-                       float p, float q) {
+                       float p, float q RESIDUAL_ARGUMENTS) {
   float transformed[IN * IN * INPUTS_APART] __attribute__((aligned(64)));
   VEC sums[BLOCKS * IN * IN * SUMS_APART];
   int in_y[MOST], in_x[MOST], from[MOST], to[MOST];
+  WITH_RESIDUAL(int added[MOST];)
 
   const int blocks = (channels + V - 1) / V;
   const int first_block = get_global_id(1) * blocks_per_item;
@@ -115,6 +117,7 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
     in_x[m] = c * OUT + origin_x;
     from[m] = x_offset + n * x_n + in_y[m] * x_y + in_x[m] * x_x;
     to[m] = y_offset + n * y_n + r * OUT * y_y + c * OUT * y_x;
+    WITH_RESIDUAL(added[m] = z_offset + n * z_n + r * OUT * z_y + c * OUT * z_x;)
   }
 
   for (int c0 = 0; c0 < depth; c0 += CHUNK) {
@@ -180,12 +183,23 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
           TRANSFORM_OUTPUT(t, half_way[i])
 #pragma unroll
           for (int j = 0; j < OUT; j++)
+#if RESIDUAL
+            results[side][i][j] = t[j] + bias;
+#else
             results[side][i][j] = ACTIVATE(t[j] + bias, p, q);
+#endif
         }
       }
       for (int i = 0; i < high; i++)
-        for (int j = 0; j < wide; j++)
+        for (int j = 0; j < wide; j++) {
+#if RESIDUAL
+          VEC low, high;
+          take(z + added[m] + i * z_y + j * z_x + channel, channels - channel, &low, &high);
+          results[0][i][j] = TAIL(results[0][i][j], low, p, q);
+          results[1][i][j] = TAIL(results[1][i][j], high, p, q);
+#endif
           put(y, to[m] + i * y_y + j * y_x + channel * y_c, y_c, channels - channel, results[0][i][j], results[1][i][j]);
+        }
     }
   }
 }

@@ -5,11 +5,13 @@
    transformed  [IN * IN][tile][depth]
    products     [IN * IN][tile][channels]
    y            feature map; `rows` x `columns` outputs are written from y_offset on
-   Global sizes: depth * tiles and channels * tiles, rounded up to whole groups. Compile with OUT (2, 4) and, for the output, ACTIVATION. */
+   Global sizes: depth * tiles and channels * tiles, rounded up to whole groups. Compile with OUT (2, 4) and, for the output, ACTIVATION
+   and RESIDUAL (see residual.cl). */
 
 #pragma OPENCL FP_CONTRACT ON
 #define SIMD 1
 #include "activation.cl"
+#include "residual.cl"
 #include "vector.cl"
 #include "winograd_transforms.cl"
 
@@ -42,7 +44,7 @@ __kernel void winograd_input(__global const float *restrict x, __global float *r
 __kernel void winograd_output(__global const float *restrict products, __global const float *restrict b,
                               __global float *restrict y, int y_offset, int y_n, int y_y, int y_x, int y_c,
                               int rows, int columns, int tile_rows, int tile_columns, int tiles, int channels,
-                              float p, float q) {
+                              float p, float q RESIDUAL_ARGUMENTS) {
   const int channel = get_global_id(0) % channels, tile = get_global_id(0) / channels;
   if (tile >= tiles)
     return;
@@ -61,6 +63,7 @@ __kernel void winograd_output(__global const float *restrict products, __global 
     TRANSFORM_OUTPUT(t, half_way[i])
     for (int j = 0; j < OUT; j++)
       if (c * OUT + j < columns)
-        y[y_offset + n * y_n + (r * OUT + i) * y_y + (c * OUT + j) * y_x + channel * y_c] = ACTIVATE(t[j] + b[channel], p, q);
+        y[y_offset + n * y_n + (r * OUT + i) * y_y + (c * OUT + j) * y_x + channel * y_c] =
+            TAIL(t[j] + b[channel], z[z_offset + n * z_n + (r * OUT + i) * z_y + (c * OUT + j) * z_x + channel], p, q);
   }
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from codl.ops import activation as activations
 from codl.ops.launch import DeviceTraits, KernelProgram, Launch
+from codl.ops.residual import tail
 from codl.ops.tile.problem import TileProblem, packed
 from codl.ops.window import ceil_div
 
@@ -31,16 +31,16 @@ def cpu_program(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
     pixels, tiles, blocks = tile_sizes(problem, device)
     chunk = ceil_div(max(1, balanced(problem.k, CHUNK_OF_ONE if pixels == 1 else CHUNK)), 8) * 8
     weights, bias, constants = packed(problem, width, chunk)
+    ends, last = tail(problem.activation, problem.residual)
     arguments = (
-        problem.source, weights, bias, problem.target, *problem.geometry(), chunk, tiles, blocks,
-        *activations.parameters(problem.activation),
+        problem.source, weights, bias, problem.target, *problem.geometry(), chunk, tiles, blocks, *last,
     )  # fmt: skip
     size = (
         ceil_div(problem.pixels, tiles * pixels),
         ceil_div(ceil_div(problem.channels, width), blocks),
         problem.groups,
     )
-    defines = (("SIMD", simd(device)), ("PIXELS", pixels), activations.define(problem.activation))
+    defines = (("SIMD", simd(device)), ("PIXELS", pixels), *ends)
     return KernelProgram((Launch("cl/conv_tile.cl", "conv_tile", defines, arguments, size),), constants)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from codl.ops import activation as activations
 from codl.ops.launch import Argument, DeviceTraits, KernelProgram, Launch, Scratch
+from codl.ops.residual import tail
 from codl.ops.tile.problem import TileProblem, packed
 from codl.ops.window import FLOAT, ceil_div
 
@@ -31,29 +31,37 @@ def gpu_program(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
     r, w = problem.read, problem.write
     read_vectors = r.c == 1 and not any(v % 4 for v in (problem.depth, r.offset, r.n, r.y, r.x, r.group))
     write_vectors = not problem.channels % 4 and (
-        parts > 1 or (w.c == 1 and not any(v % 4 for v in (w.offset, w.n, w.y, w.x, w.group)))
+        parts > 1
+        or (
+            w.c == 1
+            and not any(v % 4 for v in (w.offset, w.n, w.y, w.x, w.group))
+            and (problem.residual is None or problem.residual.in_vectors)
+        )
     )
-    code, params = activations.define(problem.activation), activations.parameters(problem.activation)
+    ends, arguments = tail(problem.activation, problem.residual)
     defines = (
         ("PM", pm), ("PN", pn), ("VECTOR_X", int(read_vectors)), ("VECTOR_Y", int(write_vectors)),
-        ("PARTIAL", int(parts > 1)), ("ACTIVATION", 0) if parts > 1 else code,
+        ("PARTIAL", int(parts > 1)), *((("ACTIVATION", 0),) if parts > 1 else ends),
     )  # fmt: skip
     target: Argument = Scratch("parts") if parts > 1 else problem.target
     size = (ceil_div(problem.pixels, m) * 256, ceil_div(problem.channels, n), problem.groups * parts)
     main = Launch(
         "cl/conv_tile_gpu.cl", "conv_tile_gpu", defines,
-        (problem.source, weights, bias, target, *problem.geometry(), problem.groups, k_part, *params),
+        (
+            problem.source, weights, bias, target, *problem.geometry(), problem.groups, k_part,
+            *((0.0, 0.0) if parts > 1 else arguments),
+        ),
         size, (256, 1, 1),
     )  # fmt: skip
     if parts == 1:
         return KernelProgram((main,), constants)
     outputs = problem.groups * problem.pixels * problem.channels
     last = Launch(
-        "cl/tile_sum_gpu.cl", "tile_sum_gpu", (code,),
+        "cl/tile_sum_gpu.cl", "tile_sum_gpu", ends,
         (
             Scratch("parts"), bias, problem.target, w.offset, w.n, w.y, w.x, w.c, w.group, problem.rows,
             problem.columns, problem.pixels, problem.groups, problem.channels, ceil_div(problem.channels, n) * n,
-            parts, *params,
+            parts, *arguments,
         ),
         *one_each(outputs),
     )  # fmt: skip
@@ -102,12 +110,10 @@ def tilings(pixels: Any, channels: Any, groups: Any, k: Any, units: int) -> tupl
 
 def _gemv(problem: TileProblem) -> KernelProgram:
     weights, bias, constants = packed(problem, GEMV_PANEL, max(1, problem.k))
+    ends, last = tail(problem.activation, problem.residual)
     launch = Launch(
-        "cl/gemv_gpu.cl", "gemv_gpu", (activations.define(problem.activation),),
-        (
-            problem.source, weights, bias, problem.target, *problem.geometry(),
-            *activations.parameters(problem.activation),
-        ),
+        "cl/gemv_gpu.cl", "gemv_gpu", ends,
+        (problem.source, weights, bias, problem.target, *problem.geometry(), *last),
         (ceil_div(problem.channels, 16) * 256, problem.pixels, problem.groups), (256, 1, 1),
     )  # fmt: skip
     return KernelProgram((launch,), constants)

@@ -10,6 +10,7 @@ import numpy as np
 from codl.graph import Activation
 from codl.ops.launch import Argument, Constant, KernelProgram, Launch, View
 from codl.ops.packing import LazyConstants, padded, panels
+from codl.ops.residual import Residual
 from codl.ops.window import Pair
 
 
@@ -67,6 +68,7 @@ class TileProblem:
     origin: Pair = (0, 0)
     dilation: Pair = (1, 1)
     activation: Activation | None = None
+    residual: Residual | None = None
 
     @property
     def pixels(self) -> int:
