@@ -14,7 +14,8 @@ from codl.compare.diverse import diverse_plans
 from codl.cost import CostModel
 from codl.errors import InputError
 from codl.hardware import Hardware
-from codl.plan.problem import Problem, data_types
+from codl.plan.layouts import with_layouts
+from codl.plan.problem import Problem
 from codl.real.devices import Assignment
 from codl.real.executor import Executor
 from codl.real.measure import WARM_UPS, Measurement, measure_interleaved
@@ -138,8 +139,8 @@ def _compared(
 def diverse(workspace: Workspace, model: str, count: int) -> list[Prepared]:
     """`count` plans of a model that differ in planner, dimension, ratio and placement."""
     graph = workspace.graph(model)
-    types = data_types(workspace.hardware, workspace.data_type)
-    problem = Problem(graph, workspace.hardware, CostModel(workspace.hardware, graph, types))
+    cost = with_layouts(CostModel(workspace.hardware, graph), workspace.data_type)
+    problem = Problem(graph, workspace.hardware, cost)
     return [workspace.lowered(model, graph, plan) for plan in diverse_plans(problem, count)]
 
 

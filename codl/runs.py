@@ -7,7 +7,7 @@ the task graph that both interpreters take. The rows are the JSON documents that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,10 @@ from codl.cost import CostModel
 from codl.errors import BoundExceeded, InputError, PlanError
 from codl.graph import Graph
 from codl.hardware import Hardware
+from codl.ops import REGISTRY
 from codl.plan.evaluate import chain_boxes
 from codl.plan.ideal import ideal_ms
+from codl.plan.layouts import with_layouts
 from codl.plan.lower import lower
 from codl.plan.model import Plan, Reference
 from codl.plan.planners import make_plan
@@ -137,7 +139,7 @@ class Workspace:
         reference = Reference(name=model, digest=graph.digest, shapes=dict(given))
         plan = plan.model_copy(update={"model": reference})
         data_types = {name: use.data_type for name, use in plan.processors.items()}
-        cost = CostModel(self.hardware, graph, data_types)
+        cost = CostModel(self.hardware, graph, data_types, plan.data_types)
         return Prepared(model, graph, self.hardware, cost, plan, lower(graph, plan))
 
     def bound(self, model: str) -> Row:
@@ -149,14 +151,38 @@ class Workspace:
 
 def _with_data_type(plan: Plan, data_type: str, graph: Graph, hardware: Hardware) -> Plan:
     """The plan's decisions with the GPU's kernels in another data type."""
+    cost = with_layouts(CostModel(hardware, graph), data_type)
     processors = {
-        name: use.model_copy(update={"data_type": data_type}) if use.kind == "gpu" else use
-        for name, use in plan.processors.items()
+        name: use.model_copy(update={"data_type": cost.data_types[name]}) for name, use in plan.processors.items()
     }
-    cost = CostModel(hardware, graph, {name: use.data_type for name, use in processors.items()})
     boxes = [chain_boxes(graph, chain, plan.alignment, plan.processors) for chain in plan.chains]
     algorithms = Problem(graph, hardware, cost).algorithms(boxes)
-    return plan.model_copy(update={"processors": processors, "algorithms": algorithms})
+    changed = {"processors": processors, "algorithms": algorithms, "data_types": cost.operators}
+    return plan.model_copy(update=changed)
+
+
+def with_own_kernels(run: Prepared) -> tuple[Prepared, int]:
+    """The same decisions with codl's kernels where the plan names those of another library (of a phone's framework),
+    and how many operators that concerns. An operator that codl has no kernel on images for takes buffers there."""
+    graph, plan = run.graph, run.plan
+    algorithms = {name: dict(chosen) for name, chosen in plan.algorithms.items()}
+    types = {name: dict(chosen) for name, chosen in plan.data_types.items()}
+    changed = set()
+    for chain in plan.chains:
+        for name, processor in ((name, processor) for name in chain.operators for processor in chain.shares):
+            node, data_type = graph.by_name[name], plan.data_type(name, processor)
+            known = REGISTRY[node].variants(graph, node, data_type)
+            if not known:
+                types.setdefault(name, {})[processor] = "buffer"
+                known = REGISTRY[node].algorithms(graph, node)
+            if algorithms.get(name, {}).get(processor, known[0]) not in known:
+                changed.add(name)
+                algorithms[name][processor] = known[0]
+    if not changed and types == plan.data_types:
+        return run, 0
+    own = plan.model_copy(update={"algorithms": algorithms, "data_types": types})
+    cost = CostModel(run.hardware, graph, run.cost.data_types, types)
+    return replace(run, cost=cost, plan=own, tasks=lower(graph, own)), len(changed)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

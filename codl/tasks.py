@@ -57,6 +57,8 @@ class Buffer:
         tensor: the value that it holds (a part of).
         region: the box of that value which it holds, in logical axes.
         space: `shared` for memory that every lane reads and writes, else the lane that owns it.
+        nbytes: of its elements, without what images pad.
+        data_type: `buffer`, or `image`: four channels a texel (docs/data-types.md).
     """
 
     name: str
@@ -64,6 +66,7 @@ class Buffer:
     region: Region
     space: str
     nbytes: int
+    data_type: str = "buffer"
 
 
 SHARED = "shared"
@@ -87,7 +90,7 @@ class Task:
         deps: ids of tasks on other lanes (and the enqueue) that must have ended; lane order is implied.
         reads, writes: what it touches. A kernel's reads are its variable inputs, in the order of the node's inputs.
         algorithm: for kernels, the variant that the plan chose (`direct`, `gemm`, `winograd`, ...).
-        data_type: `buffer` or `image`, of the lane's processor.
+        data_type: for kernels, `buffer` or `image`: what they read and write.
         nbytes: for transform, map, unmap, copy: size of the part handled.
         source: for copies and syncs, the lane that the data comes from.
         why: for syncs (and copies, transforms, maps) the reason, in words.
@@ -155,7 +158,9 @@ class TaskGraph:
              t.data_type, t.nbytes, t.source, t.why)
             for t in self.tasks
         ]  # fmt: skip
-        values = [self.lanes, buffers, tasks, dict(self.inputs), dict(self.outputs)]
+        values: list[object] = [self.lanes, buffers, tasks, dict(self.inputs), dict(self.outputs)]
+        if images := sorted(b.name for b in self.buffers.values() if b.data_type == "image"):
+            values.append(images)
         text = json.dumps(values, sort_keys=True, default=int)  # a bound may be one of numpy's integers
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

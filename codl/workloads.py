@@ -112,9 +112,9 @@ def _serve(workspace: Workspace, workload: Workload, stream: Stream, model: str 
 
 
 def _program(run: Prepared, tasks: TaskGraph, workload: Workload) -> Program:
-    types = run.cost.data_types
+    types, operators = run.cost.data_types, run.cost.operators
     costs = {
-        (name, clock): CostModel(clocked(run.hardware, {name: clock}), run.graph, types)
+        (name, clock): CostModel(clocked(run.hardware, {name: clock}), run.graph, types, operators)
         for name, values in clocks(workload).items()
         for clock in values
         if clock != 1 and name in run.hardware.processors

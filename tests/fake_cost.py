@@ -58,12 +58,19 @@ class FakeCost:
     fixed: float = 5.0
     per_byte: float = 0.01
     calls: int = 0
+    operators: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.data_types = self.data_types or {n: p.data_types[0] for n, p in self.hardware.processors.items()}
 
-    def with_data_types(self, data_types: Mapping[str, str]) -> FakeCost:
-        return replace(self, data_types=dict(data_types))
+    def with_data_types(self, data_types: Mapping[str, str], operators: Mapping | None = None) -> FakeCost:
+        return replace(self, data_types=dict(data_types), operators=dict(operators or {}))
+
+    def choices(self, processor: str) -> tuple[str, ...]:
+        return self.hardware.processors[processor].data_types[:1]
+
+    def able(self, node: Node, processor: str) -> bool:
+        return True
 
     def algorithm(self, node: Node, out: Region, processor: str) -> str:
         return ""

@@ -45,8 +45,14 @@ def split(graph: Graph, dimension: Dimension, ratio: float = 0.5, **fields) -> P
 
 
 @st.composite
-def plans(draw: st.DrawFn, graph: Graph, sharings: Sequence[str] = ("unified", "mapped", "copied")) -> Plan:
-    """Any legal plan of a graph: random chains, dimensions, ratios and placements."""
+def plans(
+    draw: st.DrawFn, graph: Graph, sharings: Sequence[str] = ("unified", "mapped", "copied"), mixed: bool = False
+) -> Plan:
+    """Any legal plan of a graph: random chains, dimensions, ratios and placements.
+
+    Args:
+        mixed: where the GPU works on images, operators without a kernel on them, and any others, take buffers.
+    """
     chains: list[Chain] = []
     names = [node.name for node in graph.nodes]
     while names:
@@ -60,10 +66,19 @@ def plans(draw: st.DrawFn, graph: Graph, sharings: Sequence[str] = ("unified", "
             chains.append(Chain(operators=tuple(names[:length]), dimension=dimension, shares=shares))
         names = names[length:]
     sharing = draw(st.sampled_from(list(sharings)))
-    image = sharing == "mapped" and draw(st.booleans())
+    image = draw(st.booleans())
+    fields = {"data_types": draw(buffers_among_images(graph))} if image and mixed else {}
     home = "gpu" if sharing == "mapped" and draw(st.booleans()) else None
     alignment = {Dimension.OUTPUT_CHANNEL: draw(st.sampled_from([1, 4])), Dimension.HEIGHT: draw(st.integers(1, 2))}
-    return plan_of(graph, chains, sharing, image, home=home, alignment=alignment)
+    return plan_of(graph, chains, sharing, image, home=home, alignment=alignment, **fields)
+
+
+@st.composite
+def buffers_among_images(draw: st.DrawFn, graph: Graph) -> dict[str, dict[str, str]]:
+    """`Plan.data_types` for a GPU that works on images."""
+    able = [node.name for node in graph.nodes if REGISTRY[node].image_algorithms(graph, node)]
+    chosen = draw(st.sets(st.sampled_from(able), max_size=3)) if able else set()
+    return {node.name: {"gpu": "buffer"} for node in graph.nodes if node.name in chosen or node.name not in able}
 
 
 def _longest_split(draw: st.DrawFn, graph: Graph, names: list[str]) -> tuple[int, Dimension | None]:

@@ -77,11 +77,11 @@ class Results:
     def work(self, probe: Probe) -> Work:
         return REGISTRY[probe.node].work(self.graph, probe.node, probe.region)
 
-    def timings(self, lane: str) -> list[Timing]:
-        """What a processor took alone; the reference kernel, which ran many times, once."""
+    def timings(self, lane: str, data_type: str = "buffer") -> list[Timing]:
+        """What a processor took alone, by kernels of a data type; the reference kernel, which ran many times, once."""
         times: dict[Probe, list[float]] = {}
         for timed in self.program.timed:
-            if timed.phase == alone(lane):
+            if timed.phase == alone(lane) and timed.probe.data_type == data_type:
                 times.setdefault(timed.probe, []).append(self.samples.median_ns(timed.task) * NS)
         return [
             Timing(self.work(probe), probe.algorithm, probe.node.name, float(np.median(seconds)))
@@ -122,11 +122,12 @@ def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardwa
     """The description of the machine on which the results were measured."""
     silicon = {lane: _silicon(lane, results) for lane in results.lanes}
     fitted = {lane: fit_library(results.timings(lane), silicon[lane], results.traits[lane]) for lane in results.lanes}
+    images = {lane: _on_images(results, lane, silicon[lane]) for lane in results.lanes}
     handing = {lane: _handing_over(results, lane, fitted[lane], silicon[lane]) for lane in results.lanes}
     processors = {
         lane: processor.model_copy(
             update={
-                "bandwidth": _bandwidth(processor, fitted[lane]),
+                "bandwidth": _bandwidth(processor, [*fitted[lane], *images[lane]]),
                 "contention": _contention(results, lane),
                 "enqueue": _significant(_median(handing[lane]) * NS),
             }
@@ -134,6 +135,10 @@ def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardwa
         for lane, processor in silicon.items()
     }
     kernels = {lane: {"buffer": tuple(_rounded(one.kernel) for one in fitted[lane])} for lane in results.lanes}
+    for lane in results.lanes:
+        if images[lane]:
+            kernels[lane]["image"] = tuple(_rounded(one.kernel) for one in images[lane])
+            processors[lane] = processors[lane].model_copy(update={"data_types": ("buffer", "image")})
     return Hardware.model_validate(
         {
             "name": name,
@@ -147,9 +152,15 @@ def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardwa
             "alignment": {"output_channel": max(block_channels(traits) for traits in results.traits.values())},
             "fingerprint": fingerprint,
             "observed": _observed(results, handing),
-            "calibration": tuple(_provenance(results, fitted, handing, date)),
+            "calibration": tuple(_provenance(results, fitted, images, handing, date)),
         }
     )
+
+
+def _on_images(results: Results, lane: str, processor: Processor) -> list[Fitted]:
+    """The kernels on images of a processor; none where its device has no images."""
+    timings = results.timings(lane, "image")
+    return fit_library(timings, processor, results.traits[lane], "image") if timings else []
 
 
 def _significant(value: float) -> float:
@@ -242,7 +253,7 @@ def _handing_over(results: Results, lane: str, fitted: Sequence[Fitted], process
         if task.kind is not TaskKind.KERNEL or not task.chain.startswith(alone(lane)):
             continue
         probe = probes.get(task.id, reference if task.op == reference.node.name else None)
-        if probe is None:  # makes an input
+        if probe is None or probe.data_type == "image":  # makes an input, or is one launch
             count += 1
         else:
             work = results.work(probe)
@@ -259,7 +270,8 @@ def _sharing(results: Results) -> Sharing:
     gpu, cpu = results.lanes
     return Sharing(
         kind="unified" if results.devices.shared_memory else "copied",
-        copy_=_copy_cost(results),
+        copy_=_linear_cost(results.samples, results.program.copies),
+        transform=_linear_cost(results.samples, results.program.transforms),
         pre_sync=_sync(results.samples, gpu, cpu),
         post_sync=_sync(results.samples, cpu, gpu),
         host_wait={
@@ -276,12 +288,13 @@ def _sync(samples: Samples, source: str, target: str) -> float:
     return _significant(max(0.0, _median(samples.syncs[source, target]) - _median(samples.gaps[target])) * NS)
 
 
-def _copy_cost(results: Results) -> Linear:
-    """Time of copies as a fixed part and one that grows with size, by least squares on relative errors."""
-    if not results.program.copies:
+def _linear_cost(samples: Samples, nbytes: Mapping[str, int]) -> Linear:
+    """Time of copies or transforms, with their bytes, as a fixed part and one that grows with size, by least squares on
+    relative errors."""
+    if not nbytes:
         return Linear()
-    sizes = np.array(list(results.program.copies.values()), dtype=float)
-    seconds = np.array([results.samples.median_ns(task) for task in results.program.copies]) * NS
+    sizes = np.array(list(nbytes.values()), dtype=float)
+    seconds = np.array([samples.median_ns(task) for task in nbytes]) * NS
     fixed, per_byte = nnls(np.stack([1 / seconds, sizes / seconds], axis=1), np.ones(len(sizes)))[0]
     return Linear(fixed=_significant(fixed), per_byte=_significant(per_byte))
 
@@ -313,17 +326,22 @@ def _spread(times_ns: Sequence[float]) -> Spread:
 
 
 def _provenance(
-    results: Results, fitted: Mapping[str, Sequence[Fitted]], handing: Mapping[str, Sequence[float]], date: str
+    results: Results,
+    fitted: Mapping[str, Sequence[Fitted]],
+    images: Mapping[str, Sequence[Fitted]],
+    handing: Mapping[str, Sequence[float]],
+    date: str,
 ) -> list[Calibration]:
     """Where every constant comes from, the particular before the general."""
     samples = results.samples
     rounds = f"median of {samples.rounds} interleaved rounds"
     entries = [
         Calibration(
-            constants=(f"libraries.{LIBRARY}.{lane}.buffer.{one.kernel.name}.*",), source="measured", date=date,
+            constants=(f"libraries.{LIBRARY}.{lane}.{kind}.{one.kernel.name}.*",), source="measured", date=date,
             method=f"non-negative least squares on relative errors of probes, {rounds}", residual=one.accuracy,
         )
-        for lane, kernels in fitted.items()
+        for kind, of_kind in (("buffer", fitted), ("image", images))
+        for lane, kernels in of_kind.items()
         for one in kernels
     ]  # fmt: skip
     noises = (f"noise of the reference kernel on {lane} {results.noise(lane):.1%}" for lane in results.lanes)
@@ -362,6 +380,7 @@ def _machine_provenance(
         ("sharing.host_wait.*", f"end of a command to the host's going on, {rounds}",
          "; ".join(_range(f"{lane} to host", syncs[lane, HOST_LANE]) for lane in results.lanes
                    if (lane, HOST_LANE) in syncs)),
+        ("sharing.transform.*", f"feature maps from buffers to images, {rounds}", ""),
         ("sharing.copy.*", f"copies of feature maps both ways, {rounds}", ""),
         ("processors.*.bandwidth", "highest rate at which any probe moved its data, caches included", ""),
         ("processors.*.contention", "kernels bound by arithmetic: beside the other processor's, over alone", ""),

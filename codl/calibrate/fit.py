@@ -85,12 +85,15 @@ class Fitted:
         return f"cross-validated error {half:.1%} median, {most:.1%} 90th percentile, {len(self.errors)} timings"
 
 
-def fit_library(timings: Sequence[Timing], processor: Processor, traits: DeviceTraits) -> list[Fitted]:
+def fit_library(
+    timings: Sequence[Timing], processor: Processor, traits: DeviceTraits, data_type: str = "buffer"
+) -> list[Fitted]:
     """Kernels for all kinds of work and variants that were timed.
 
     Args:
         timings: of one processor, alone on the machine.
         traits: of its device; they decide what its kernels compute together.
+        data_type: of the kernels.
 
     Raises:
         UncalibratedError: a variant was timed on one shape only.
@@ -101,7 +104,7 @@ def fit_library(timings: Sequence[Timing], processor: Processor, traits: DeviceT
     fitted = []
     for (kind, algorithm), group in sorted(groups.items()):
         best: list[Fitted] = []
-        for candidate in _candidates(kind, algorithm, processor, traits):
+        for candidate in _candidates(kind, algorithm, processor, traits, data_type):
             found = _fit(candidate, group, processor)
             if found and (not best or _score(found) < _WORTH * _score(best) - _NOTABLE):
                 best = found
@@ -109,10 +112,13 @@ def fit_library(timings: Sequence[Timing], processor: Processor, traits: DeviceT
     return fitted
 
 
-def _candidates(kind: str, algorithm: str, processor: Processor, traits: DeviceTraits) -> Iterator[list[Kernel]]:
+def _candidates(
+    kind: str, algorithm: str, processor: Processor, traits: DeviceTraits, data_type: str
+) -> Iterator[list[Kernel]]:
     """Descriptions to try, simplest first: each a list of kernels that together cover all work of this kind."""
+    formulas = _image_formulas(kind, processor) if data_type == "image" else None
     for conditions in _DISTINCTIONS.get(kind, (({},),)):
-        for form, sizes, parallel, tile in _formulas(kind, algorithm, processor, traits):
+        for form, sizes, parallel, tile in formulas or _formulas(kind, algorithm, processor, traits):
             yield [
                 Kernel(
                     name=_name(kind, algorithm, condition),
@@ -159,6 +165,17 @@ def _formulas(
     for parallel in axes:
         for form in ("direct", "gemm"):
             yield form, size, parallel, 0
+
+
+def _image_formulas(kind: str, processor: Processor) -> list[tuple[str, dict[str, int], tuple[str, ...], int]]:
+    """As `_formulas`, of kernels whose work-items compute pixels x blocks of four channels (codl/ops/cl/image_*.cl)."""
+    if kind not in _PRODUCTS:
+        return [("stream", {}, (), 0)]
+    size = {"out_channels": 4 if kind == "depthwise" else 8, "out_w": 4, "in_channels": 1 if kind == "depthwise" else 4}
+    axes: list[tuple[str, ...]] = [()]
+    if processor.slots > 1:
+        axes.append(("out_channels", "out_h", "out_w"))
+    return [("direct", size, parallel, 0) for parallel in axes]
 
 
 def _name(kind: str, algorithm: str, condition: Conditions) -> str:

@@ -94,7 +94,7 @@ class Samples:
 
     def add(self, trace: Trace, sequence: Sequence) -> None:
         """Read one round."""
-        kept = {timed.task for timed in sequence.timed} | set(sequence.copies)
+        kept = {timed.task for timed in sequence.timed} | set(sequence.copies) | set(sequence.transforms)
         kept -= _left_alone(trace, sequence)
         waiting = {timed.task for timed in sequence.timed if timed.phase in (TURNS, WAITS)}
         for task_id, occupied in occupancy(trace, sequence.tasks).items():
@@ -123,9 +123,12 @@ def _left_alone(trace: Trace, sequence: Sequence) -> set[str]:
     return {timed.task for timed in together if trace.by_id[timed.task].end_ns > first}
 
 
+_TIMED = (TaskKind.KERNEL, TaskKind.COPY, TaskKind.TRANSFORM)
+
+
 def occupancy(trace: Trace, tasks: TaskGraph) -> Mapping[str, int]:
-    """How long each kernel and copy kept its lane, in nanoseconds."""
-    handed = {task.id: task.deps[0] for task in tasks.tasks if task.kind in (TaskKind.KERNEL, TaskKind.COPY)}
+    """How long each kernel, copy and transform kept its lane, in nanoseconds."""
+    handed = {task.id: task.deps[0] for task in tasks.tasks if task.kind in _TIMED}
     occupied = trace.occupied_ns(handed)
     return {task: max(1, occupied[task]) for task in handed}
 

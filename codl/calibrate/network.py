@@ -31,9 +31,10 @@ class Probe:
     node: Node
     region: Region
     algorithm: str
+    data_type: str = "buffer"
 
     def __hash__(self) -> int:  # a node is not hashable, its name in the probe network is
-        return hash((self.node.name, self.region, self.algorithm))
+        return hash((self.node.name, self.region, self.algorithm, self.data_type))
 
 
 # Convolutions: height, width, input channels, output channels, kernel, stride, group (0: depthwise).
@@ -90,6 +91,11 @@ _MAPS = (
 )  # fmt: skip
 """Feature maps for element-wise operators, layout changes and pools of memory: 23 KB to 22 MB; channels both in whole
 vectors, as most networks have them, and not."""
+
+
+_IMAGE_FLOPS = 200e6
+_IMAGE_EVERY = {"conv": 2, "pool": 2, "binary": 5, "unary": 5, "concat": 2}
+"""Of the operators of a family, one in so many is timed on images."""
 
 
 @dataclass
@@ -279,6 +285,25 @@ def probes(graph: Graph, host: bool) -> Iterator[Probe]:
         for algorithm in spec.algorithms(graph, node):
             for part in dict.fromkeys(parts):
                 yield Probe(node, part, algorithm)
+
+
+def image_probes(graph: Graph) -> Iterator[Probe]:
+    """What to time on images: a few operators of each family that has kernels on them, and parts of some. Not the
+    largest: kernels on images are slow on a device that has no texture units."""
+    count: dict[str, int] = {}
+    for node in graph.nodes:
+        spec = REGISTRY[node]
+        whole = Region.full(graph.tensors[node.output].shape)
+        if is_producer(node) or spec.work(graph, node, whole).flops > _IMAGE_FLOPS:
+            continue
+        for algorithm in spec.image_algorithms(graph, node):
+            family = f"{node.op}/{algorithm}"
+            count[family] = index = count.get(family, -1) + 1
+            if index % _IMAGE_EVERY.get(node.op, 1):
+                continue
+            yield Probe(node, whole, algorithm, "image")
+            if node.op == "conv" and whole.shape[2] >= 8 and index // _IMAGE_EVERY["conv"] % 3 == 0:
+                yield Probe(node, _part(whole, 2, 0.45, 2, index % 2 == 1), algorithm, "image")
 
 
 def _part(whole: Region, axis: int, share: float, step: int, from_end: bool) -> Region:

@@ -6,7 +6,7 @@ from collections.abc import Sequence as Series
 
 import numpy as np
 
-from codl.calibrate.network import Probe, is_producer, probes
+from codl.calibrate.network import Probe, image_probes, is_producer, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, WAITS, Sequence, SequenceBuilder, interleave
 from codl.graph import Graph
 from codl.ops import REGISTRY
@@ -43,6 +43,8 @@ def build_sequence(graph: Graph, devices: Assignment, lanes: tuple[str, ...]) ->
     random = np.random.default_rng(7)
     for lane in lanes:
         mine = list(probes(graph, host=lane == lanes[-1]))
+        if lane == lanes[0] and devices.gpu.images:
+            mine += image_probes(graph)
         mixed = [mine[index] for index in random.permutation(len(mine))]
         for probe in interleave(mixed, reference, _REFERENCE_EVERY):
             builder.probe(lane, alone(lane), probe, between=reference if _reads_much(graph, probe) else None)
@@ -57,7 +59,7 @@ def build_sequence(graph: Graph, devices: Assignment, lanes: tuple[str, ...]) ->
         _copies(builder, lanes, graph)
     builder.barrier()
     _host_waits(builder, lanes, graph, devices.shared_memory)
-    return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies))
+    return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies), dict(builder.transforms))
 
 
 def _reads_much(graph: Graph, probe: Probe) -> bool:

@@ -50,6 +50,8 @@ class SequenceBuilder:
     timed: list[Timed] = field(default_factory=list)
     copies: list[tuple[str, int]] = field(default_factory=list)
     """Copy tasks, with the bytes that each moves."""
+    transforms: list[tuple[str, int]] = field(default_factory=list)
+    """Transform tasks likewise."""
     _buffers: dict[str, Buffer] = field(default_factory=dict)
     _inputs: dict[str, list[str]] = field(default_factory=dict)
     _last: dict[str, str] = field(default_factory=dict)
@@ -71,6 +73,8 @@ class SequenceBuilder:
             maker = self.graph.producer[tensor.name]
             algorithm = REGISTRY[maker].algorithms(self.graph, maker)[0]
             self._kernel(chain, lane, Probe(maker, Region.full(tensor.shape), algorithm))
+            if probe.data_type == "image":
+                self._transform(chain, lane, tensor.name)
         if between is not None:
             self._kernel(chain, lane, between)
         task = self._kernel(chain, lane, probe)
@@ -81,14 +85,28 @@ class SequenceBuilder:
         node = probe.node
         boxes = REGISTRY[node].input_regions(self.graph, node, probe.region)
         variable = [tensor.name for _, tensor in self.graph.variable_inputs(node)]
-        reads = tuple(Access(self._buffer(value, lane), box) for value, box in zip(variable, boxes, strict=True))
+        kind = probe.data_type
+        reads = tuple(Access(self._buffer(value, lane, kind), box) for value, box in zip(variable, boxes, strict=True))
         enqueue = self._enqueue(chain, node.name, lane)
         task = Task(
             f"{chain}/{node.name}/kernel@{lane}", TaskKind.KERNEL, lane, node.name, chain, (enqueue,), reads,
-            (Access(self._buffer(node.output, lane), probe.region),), probe.algorithm,
+            (Access(self._buffer(node.output, lane, kind), probe.region),), probe.algorithm, kind,
         )  # fmt: skip
         self._append(task)
         return task.id
+
+    def _transform(self, chain: str, lane: str, value: str) -> None:
+        """A produced value from a lane's buffer to its image."""
+        maker, tensor = self.graph.producer[value].name, self.graph.tensors[value]
+        whole = Region.full(tensor.shape)
+        enqueue = self._enqueue(f"{chain}/{value}", maker, lane)
+        task = Task(
+            f"{chain}/{value}/transform@{lane}", TaskKind.TRANSFORM, lane, maker, chain, (enqueue,),
+            (Access(self._buffer(value, lane), whole),), (Access(self._buffer(value, lane, "image"), whole),),
+            nbytes=tensor.nbytes, source=lane, why="calibration",
+        )  # fmt: skip
+        self._append(task)
+        self.transforms.append((task.id, tensor.nbytes))
 
     def copy(self, lane: str, source: str, value: str) -> str:
         """Append a copy of a whole produced value from another lane's memory to a lane's."""
@@ -169,14 +187,15 @@ class SequenceBuilder:
             )
         )
 
-    def _buffer(self, value: str, lane: str) -> str:
-        """A lane's own buffer for a value; graph inputs are shared where the memory is."""
+    def _buffer(self, value: str, lane: str, data_type: str = "buffer") -> str:
+        """A lane's own buffer or image for a value; graph inputs are shared where the memory is."""
         given = value in self.graph.inputs
         name = value if given and self.shared else f"{value}@{lane}"
+        name += ".image" if data_type == "image" else ""
         if name not in self._buffers:
             tensor = self.graph.tensors[value]
             space = SHARED if given and self.shared else lane
-            self._buffers[name] = Buffer(name, value, Region.full(tensor.shape), space, tensor.nbytes)
+            self._buffers[name] = Buffer(name, value, Region.full(tensor.shape), space, tensor.nbytes, data_type)
             if given:
                 self._inputs.setdefault(value, []).append(name)
         return name
@@ -189,6 +208,7 @@ class Sequence:
     tasks: TaskGraph
     timed: tuple[Timed, ...]
     copies: Mapping[str, int]
+    transforms: Mapping[str, int] = field(default_factory=dict)
 
 
 def interleave(probes: Iterable[Probe], reference: Probe, every: int) -> list[Probe]:

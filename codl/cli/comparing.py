@@ -58,6 +58,7 @@ def compare(
     ] = False,
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
+    data_type: options.DataType = "auto",
     shape: options.Shapes = None,
     report: options.ReportFile = None,
     json: options.Json = False,
@@ -74,7 +75,7 @@ def compare(
     options.require_folders(report)
     if sim is None and real is None:
         only_one(scenario=scenario)
-        asked = _Asked(str(scenario), hardware, plans, runs, cpu, gpu, options.shapes(shape), force)
+        asked = _Asked(str(scenario), hardware, plans, runs, cpu, gpu, data_type, options.shapes(shape), force)
         found = _scenario(asked)
         entries = [_entry(one) for one in found]
     elif scenario is not None or sim is None or real is None:
@@ -110,6 +111,7 @@ class _Asked:
     runs: int
     cpu: str | None
     gpu: str | None
+    data_type: str
     shapes: dict[str, tuple[int, ...]]
     force: bool
 
@@ -122,7 +124,7 @@ def _scenario(asked: _Asked) -> list[Compared]:
     chosen = load_scenario(asked.scenario)
     for model in chosen.models:
         require_executable(model)
-    workspace = scenario_workspace(chosen, asked.hardware, "auto", None, asked.shapes, asked.cpu, asked.gpu)
+    workspace = scenario_workspace(chosen, asked.hardware, asked.data_type, None, asked.shapes, asked.cpu, asked.gpu)
     devices = choose(asked.cpu, asked.gpu)
     if not asked.force and not workspace.hardware.settings:
         require_this_machine(workspace.hardware, devices)

@@ -28,6 +28,7 @@ from codl.runs import (
     random_inputs,
     require_agreement,
     require_executable,
+    with_own_kernels,
 )
 from codl.scenario import load as load_scenario
 
@@ -43,6 +44,7 @@ def execute(
     plan: options.PlanFile = None,
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
+    data_type: options.DataType = "auto",
     input_file: Annotated[
         Path | None, typer.Option("--input", metavar="X.npz", help="Input arrays by name; seeded noise otherwise.")
     ] = None,
@@ -75,7 +77,7 @@ def execute(
     devices = choose(cpu, gpu)
     rows: list[Row] = []
     entries: list[Entry] = []
-    count, asked = _to_execute(scenario, model, planner, plan, cpu, gpu, options.shapes(shape), adapt)
+    count, asked = _to_execute(scenario, model, planner, plan, cpu, gpu, data_type, options.shapes(shape), adapt)
     if count > 1 and (trace or output_file):
         raise InputError("--trace and --output take one run; choose it with --model and --planner, or --plan")
     with stages("plans", count) as progress:
@@ -110,7 +112,7 @@ def execute(
 
 def _to_execute(
     scenario: str | None, model: str | None, planner: str, plan: Path | None, cpu: str | None, gpu: str | None,
-    shapes: dict[str, tuple[int, ...]], adapt: bool,
+    data_type: str, shapes: dict[str, tuple[int, ...]], adapt: bool,
 ) -> tuple[int, Iterator[adapting.Ready]]:  # fmt: skip
     """How many models and planners are asked for, and the plans of each when it is asked for."""
     if plan:
@@ -118,16 +120,20 @@ def _to_execute(
             raise InputError("--adapt: a given plan leaves nothing to choose")
         read = Plan.read(plan)
         require_executable(read.model.name)
-        workspace = Workspace(load_hardware(read.hardware.name, None, cpu, gpu), shapes=shapes)
-        return 1, iter([adapting.Ready([workspace.reuse(read)])])
+        workspace = Workspace(load_hardware(read.hardware.name, None, cpu, gpu), data_type, shapes)
+        run, foreign = with_own_kernels(workspace.reuse(read))
+        if foreign:
+            whose = f"the kernels of {read.hardware.name}"
+            note(f"{run.model}: {foreign} operators were planned for {whose}; codl's own run in their place")
+        return 1, iter([adapting.Ready([run])])
     if model:
         require_executable(model)
-        workspace = Workspace(load_hardware("host", None, cpu, gpu), shapes=shapes)
+        workspace = Workspace(load_hardware("host", None, cpu, gpu), data_type, shapes)
         return 1, iter([adapting.ready(workspace, model, planner, adapt)])
     chosen = load_scenario(str(scenario))
     for name in chosen.models:
         require_executable(name)
-    workspace = scenario_workspace(chosen, None, "auto", None, shapes, cpu, gpu)
+    workspace = scenario_workspace(chosen, None, data_type, None, shapes, cpu, gpu)
     pairs = [(name, each) for name in chosen.models for each in chosen.planners if each != IDEAL]
     adapts = {name: adapt or adapting.wanted(chosen, name) for name in chosen.models}
     return len(pairs), (adapting.ready(workspace, name, each, adapts[name]) for name, each in pairs)

@@ -59,7 +59,7 @@ class BatchCosts:
     def __init__(self, cost: CostModel) -> None:
         self.cost = cost
         self._in_bulk = isinstance(cost, CostModel)  # a stand-in with other prices is asked box by box
-        self._candidates: dict[str, tuple[_Candidate, ...]] = {}
+        self._candidates: dict[tuple[str, str], tuple[_Candidate, ...]] = {}
         self._chosen: dict[object, list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]] = {}
 
     def works(self, node: Node, ranges: Ranges) -> Work | None:
@@ -128,9 +128,10 @@ class BatchCosts:
             assert work is not None
             node, ranges = asked[index]
             rest = np.ones(len(ranges), dtype=bool)
-            variants = REGISTRY[node].algorithms(self.cost.graph, node) if fastest else ()
+            data_type = self.cost.data_type(node, processor)
+            variants = REGISTRY[node].variants(self.cost.graph, node, data_type) if fastest else ()
             taken = np.zeros(len(ranges), dtype=bool)
-            for candidate, tests in self._able(processor, work):
+            for candidate, tests in self._able(processor, data_type, work):
                 if fastest and candidate.kernel.algorithm not in variants:
                     continue
                 able = rest.copy()
@@ -157,16 +158,18 @@ class BatchCosts:
                 better_rows = block[:, 0] < here[better, 0]
                 here[better[better_rows]] = block[better_rows]
 
-    def _able(self, processor: str, work: Work) -> list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]:
+    def _able(
+        self, processor: str, data_type: str, work: Work
+    ) -> list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]:
         """Kernels whose conditions hold as far as they are about numbers, with the tests of arrays that are left."""
         numbers = tuple(
             None if isinstance(value := getattr(work, name), np.ndarray) else value for name in _FIELDS[:-4]
         )
-        key = (processor, numbers)
+        key = (processor, data_type, numbers)
         if key not in self._chosen:
             self._chosen[key] = [
                 (candidate, [(name, test) for name, test in candidate.tests.items() if self._many(work, name)])
-                for candidate in self._of(processor)
+                for candidate in self._of(processor, data_type)
                 if all(self._many(work, name) or test(getattr(work, name)) for name, test in candidate.tests.items())
             ]
         return self._chosen[key]
@@ -175,14 +178,14 @@ class BatchCosts:
     def _many(work: Work, name: str) -> bool:
         return isinstance(getattr(work, name), np.ndarray)
 
-    def _of(self, processor: str) -> tuple[_Candidate, ...]:
-        if processor not in self._candidates:
+    def _of(self, processor: str, data_type: str) -> tuple[_Candidate, ...]:
+        if (processor, data_type) not in self._candidates:
             hardware = self.cost.hardware
-            kernels = hardware.kernels(processor, self.cost.data_types[processor])
-            self._candidates[processor] = tuple(
+            kernels = hardware.kernels(processor, data_type)
+            self._candidates[processor, data_type] = tuple(
                 _Candidate(kernel, _tests(kernel), predictor(kernel, hardware, processor)) for kernel in kernels
             )
-        return self._candidates[processor]
+        return self._candidates[processor, data_type]
 
 
 def _tests(kernel: Kernel) -> dict[str, Callable[[Any], Any]]:

@@ -68,12 +68,16 @@ class CostModel:
 
     Args:
         data_types: layout by processor; a processor that is left out uses its preferred one.
+        operators: by operator and processor, the data types of those whose kernels work on another one.
 
     Raises:
         UncalibratedError: an unknown processor or data type; later, by any method, a constant that is missing.
     """
 
-    def __init__(self, hardware: Hardware, graph: Graph, data_types: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, hardware: Hardware, graph: Graph, data_types: Mapping[str, str] | None = None,
+        operators: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:  # fmt: skip
         self.hardware = hardware
         self.graph = graph
         given = dict(data_types or {})
@@ -85,23 +89,43 @@ class CostModel:
         self.data_types: Mapping[str, str] = {
             name: given.get(name, processor.data_types[0]) for name, processor in hardware.processors.items()
         }
-        self._candidates = {name: self._prepare(name) for name in hardware.processors}
+        self.operators: Mapping[str, Mapping[str, str]] = operators or {}
+        self._candidates = {
+            (name, data_type): self._prepare(name, data_type) for name, data_type in self.data_types.items()
+        }
         self._chosen: dict[tuple[str, Work, str], _Candidate] = {}
         self._kernels: dict[tuple[str, Region, str, str], KernelCost] = {}
         self._work: dict[tuple[str, Region], Work] = {}
         self._costs: dict[tuple[Work, str, str, tuple[str, ...]], KernelCost] = {}
-        self._variants: dict[str, tuple[str, ...]] = {}
+        self._variants: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def _prepare(self, processor: str) -> tuple[_Candidate, ...]:
-        kernels = self.hardware.kernels(processor, self.data_types[processor])
+    def _prepare(self, processor: str, data_type: str) -> tuple[_Candidate, ...]:
+        kernels = self.hardware.kernels(processor, data_type)
         return tuple(
             _Candidate(kernel, matcher(kernel, WORK_FIELDS), predictor(kernel, self.hardware, processor))
             for kernel in kernels
         )
 
-    def with_data_types(self, data_types: Mapping[str, str]) -> CostModel:
+    def with_data_types(
+        self, data_types: Mapping[str, str], operators: Mapping[str, Mapping[str, str]] | None = None
+    ) -> CostModel:
         """The costs of the same graph on the same hardware with other layouts."""
-        return CostModel(self.hardware, self.graph, data_types)
+        return CostModel(self.hardware, self.graph, data_types, operators)
+
+    def data_type(self, node: Node, processor: str) -> str:
+        """What an operator's kernels on a processor read and write."""
+        own = self.operators.get(node.name)
+        return own.get(processor, self.data_types[processor]) if own else self.data_types[processor]
+
+    def choices(self, processor: str) -> tuple[str, ...]:
+        """The data types that a planner may choose among, operator by operator: all that were measured where the
+        library takes the fastest kernel, else the preferred one alone."""
+        types = self.hardware.processors[processor].data_types
+        return types if self.hardware.libraries[self.hardware.library].choice == "fastest" else types[:1]
+
+    def able(self, node: Node, processor: str) -> bool:
+        """Whether the hardware's library has a kernel for an operator."""
+        return bool(self._able(node, self.work(node, Region.full(self.graph.tensors[node.output].shape)), processor))
 
     # Kernels
 
@@ -148,30 +172,37 @@ class CostModel:
         return found
 
     def _search(self, node: Node, work: Work, processor: str, algorithm: str) -> _Candidate:
-        candidates = [c for c in self._of(processor) if c.matches(work) and algorithm in ("", c.kernel.algorithm)]
+        candidates = self._able(node, work, processor, algorithm)
         library = self.hardware.libraries[self.hardware.library]
-        if library.choice == "fastest" and not algorithm:
-            variants = self._variants.get(node.name)
-            if variants is None:
-                variants = self._variants[node.name] = REGISTRY[node].algorithms(self.graph, node)
-            candidates = [c for c in candidates if c.kernel.algorithm in variants]
         if not candidates:
             what = f"algorithm {algorithm!r}" if algorithm else "any kernel"
             raise UncalibratedError(
                 f"{self.hardware.name}: processor {processor!r} (library {self.hardware.library}, data type "
-                f"{self.data_types[processor]}) is not calibrated for {what} of {node.name} ({describe(work)})"
+                f"{self.data_type(node, processor)}) is not calibrated for {what} of {node.name} ({describe(work)})"
             )
         if library.choice == "fastest":
             return min(candidates, key=lambda candidate: candidate.predict(work)[0])
         return candidates[0]
 
-    def _of(self, processor: str) -> tuple[_Candidate, ...]:
-        try:
-            return self._candidates[processor]
-        except KeyError:
+    def _able(self, node: Node, work: Work, processor: str, algorithm: str = "") -> list[_Candidate]:
+        """The kernels that compute a piece of work."""
+        data_type = self.data_type(node, processor) if processor in self.data_types else ""
+        able = [c for c in self._of(processor, data_type) if c.matches(work) and algorithm in ("", c.kernel.algorithm)]
+        if self.hardware.libraries[self.hardware.library].choice != "fastest" or algorithm:
+            return able
+        key = (node.name, data_type)
+        if key not in self._variants:
+            self._variants[key] = REGISTRY[node].variants(self.graph, node, data_type)
+        return [c for c in able if c.kernel.algorithm in self._variants[key]]
+
+    def _of(self, processor: str, data_type: str) -> tuple[_Candidate, ...]:
+        if processor not in self.hardware.processors:
             raise UncalibratedError(
                 f"{self.hardware.name}: no processor {processor!r}; it has {', '.join(self.hardware.processors)}"
-            ) from None
+            )
+        if (processor, data_type) not in self._candidates:
+            self._candidates[processor, data_type] = self._prepare(processor, data_type)
+        return self._candidates[processor, data_type]
 
     def _joules(self, processor: str, seconds: float, nbytes: float) -> float:
         active = self.hardware.processors[processor].active_power
@@ -265,7 +296,7 @@ class CostModel:
         work = self.work(node, out)
         candidate = self._select(node, work, task.lane, task.algorithm)
         kernel, silicon = candidate.kernel, self.hardware.processors[task.lane]
-        path = f"{self.hardware.library_path(task.lane)}.{self.data_types[task.lane]}.{kernel.name}"
+        path = f"{self.hardware.library_path(task.lane)}.{self.data_type(node, task.lane)}.{kernel.name}"
         amounts = form(kernel).quantities(work, kernel, silicon)
         parts = {name: float(amounts[name]) * time * NS / silicon.clock_scale for name, time in kernel.compute.items()}
         parts |= {

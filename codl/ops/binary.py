@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codl.graph import Graph, Node
+from codl.ops import image
 from codl.ops.activation import FLOPS
 from codl.ops.geometry import broadcast_region, feature_map_dimensions, light_work
 from codl.ops.launch import KernelProgram, KernelRequest
@@ -46,3 +47,11 @@ class Binary(OpSpec):
         loop = Loop(request.out.shape, (output_operand(request), *sources))
         launches = elementwise(loop, request.device, str(request.node.attributes["kind"]), request.node.activation)
         return KernelProgram(launches, constants(request))
+
+    def image_algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("elementwise",) if image.takes_elementwise(graph, node) else ()
+
+    def image_program(self, request: KernelRequest) -> KernelProgram:
+        if request.out.empty:
+            return KernelProgram()
+        return image.elementwise(request, str(request.node.attributes["kind"]), request.node.activation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codl.graph import Graph, Node
+from codl.ops import image
 from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.launch import KernelProgram, KernelRequest, Launch, Output
 from codl.ops.spec import Dimension, OpSpec, Work
@@ -43,6 +44,13 @@ class Concat(OpSpec):
             target = Operand.of(Output(), request.output, piece.along(axis, start + low, start + high))
             launches += copy(request, piece.shape, target, Operand.of(*operand_view(request, position), piece))
         return KernelProgram(tuple(launches), constants(request))
+
+    def image_algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("move",) if image.takes_concat(graph, node) else ()
+
+    def image_program(self, request: KernelRequest) -> KernelProgram:
+        graph, node = request.graph, request.node
+        return image.concat(request, pieces(graph, node, request.out), starts(graph, node))
 
 
 def starts(graph: Graph, node: Node) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from codl.graph import Graph, Node
-from codl.ops import depthwise, narrow, winograd
+from codl.ops import depthwise, image, narrow, winograd
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
 from codl.ops.residual import has_residual, residual_of
 from codl.ops.spec import Dimension, OpSpec, Work
@@ -97,6 +97,16 @@ class Conv(OpSpec):
         if request.algorithm in winograd.ALGORITHMS:
             return winograd.program(request)
         return direct(request)
+
+    def image_algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        if not image.takes_convolution(graph, node):
+            return ()
+        return ("depthwise",) if is_depthwise(graph, node) else ("direct",)
+
+    def image_program(self, request: KernelRequest) -> KernelProgram:
+        if request.out.empty:
+            return KernelProgram()
+        return image.depthwise(request) if request.algorithm == "depthwise" else image.convolution(request)
 
 
 def can_winograd(graph: Graph, node: Node) -> bool:

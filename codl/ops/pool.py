@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from codl.graph import Graph, Node
+from codl.ops import image
 from codl.ops.depthwise import rows_per_item
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Launch, Output
 from codl.ops.spec import Dimension, OpSpec, Work
@@ -87,3 +88,9 @@ class Pool(OpSpec):
         size = (ceil_div(h, at_once), ceil_div(c, share), n)
         vectors = (("SIMD", simd(device)), *defines)
         return KernelProgram((Launch("cl/pool.cl", "pool", vectors, (*arguments, at_once, share), size),))
+
+    def image_algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("direct",) if image.takes_pool(graph, node) else ()
+
+    def image_program(self, request: KernelRequest) -> KernelProgram:
+        return KernelProgram() if request.out.empty else image.pool(request)

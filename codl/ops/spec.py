@@ -104,3 +104,16 @@ class OpSpec(ABC):
     @abstractmethod
     def program(self, request: KernelRequest) -> KernelProgram:
         """The launches that compute `request.out` with `request.algorithm` (which `algorithms` lists)."""
+
+    def image_algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        """As `algorithms`, of kernels whose variable inputs and output are images (docs/data-types.md); none unless a
+        family says so."""
+        return ()
+
+    def image_program(self, request: KernelRequest) -> KernelProgram:
+        """As `program`, with one of `image_algorithms`."""
+        raise NotImplementedError(f"{self.family} has no kernels on images")
+
+    def variants(self, graph: Graph, node: Node, data_type: str) -> tuple[str, ...]:
+        """The kernel variants that work on a data type, `buffer` or `image`."""
+        return self.image_algorithms(graph, node) if data_type == "image" else self.algorithms(graph, node)

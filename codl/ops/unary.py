@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codl.graph import Activation, Graph, Node
+from codl.ops import image
 from codl.ops.activation import FLOPS
 from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.launch import KernelProgram, KernelRequest
@@ -37,6 +38,18 @@ class Unary(OpSpec):
     def program(self, request: KernelRequest) -> KernelProgram:
         extents = request.out.shape
         source = Operand.of(*operand_view(request, 0), request.out)
-        tail = Activation(str(request.node.attributes["kind"]), request.node.attributes["params"])  # type: ignore[arg-type]
+        tail = _tail(request.node)
         loop = Loop(extents, (output_operand(request), source))
         return KernelProgram(elementwise(loop, request.device, tail=tail), constants(request))
+
+    def image_algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("elementwise",) if image.takes_elementwise(graph, node) else ()
+
+    def image_program(self, request: KernelRequest) -> KernelProgram:
+        if request.out.empty:
+            return KernelProgram()
+        return image.elementwise(request, tail=_tail(request.node))
+
+
+def _tail(node: Node) -> Activation:
+    return Activation(str(node.attributes["kind"]), node.attributes["params"])  # type: ignore[arg-type]

@@ -167,7 +167,7 @@ def _chain(graph: Graph, plan: Plan, chain: Chain, cost: CostModel, ledger: Ledg
 def _finish(graph: Graph, ledger: Ledger) -> Share:
     """Outputs that no processor holds whole, or that lie in another memory than the caller's, are brought together."""
     model = ledger.model
-    if model.sharing == "unified" or (model.sharing == "mapped" and "image" not in model.data_types.values()):
+    if model.plain or (model.sharing == "mapped" and not model.images):
         return Share()  # all parts lie in one buffer
     wanted = {}
     for value in graph.outputs:

@@ -238,7 +238,7 @@ class _Costing:
             sizes = [box.size * problem.tables.itemsize(value) for value, box in away]
             if sizes:
                 total = total + _taken_over(model.fetch(rest, processor), sizes)
-            if not split or model.sharing != "unified":
+            if not split or not model.plain:
                 made = own[chain.operators[-1]].size * problem.tables.itemsize(last)
                 total = total + _taken_over(model.fetch(processor, rest), [made])
         return total

@@ -2,10 +2,14 @@
 
 Where a boundary tensor (one that crosses chains) is kept decides what must be done to share it:
 
-- `unified`: one buffer; whoever reads what another lane wrote waits for it (SYNC).
+- `unified`: one buffer; whoever reads what another lane wrote waits for it (SYNC). A processor that works on images
+  keeps its own, and TRANSFORM tasks on its lane go between the two.
 - `mapped`: one buffer that the CPU maps before it touches it and unmaps for the GPU; a GPU that works on images keeps
   its own copy, and TRANSFORM tasks on its lane go between the two.
-- `copied`: one buffer a memory, and COPY tasks on the reader's lane.
+- `copied`: one buffer a memory, and COPY tasks on the reader's lane; images as above.
+
+An operator whose kernel works on buffers while its processor works on images (`Plan.data_types`) reads and writes
+buffers; between it and neighbours of the other data type are TRANSFORM tasks, and none between neighbours that agree.
 
 Every wait between lanes is a SYNC that says why (`codl.plan.commands`). A wait that an earlier one implies is left out,
 and so are maps, transforms and copies of what is there already.
@@ -13,7 +17,7 @@ and so are maps, transforms and copies of what is there already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -21,11 +25,12 @@ from codl.graph import Graph
 from codl.ops import REGISTRY
 from codl.plan.commands import Commands
 from codl.plan.evaluate import Boxes, chain_boxes
+from codl.plan.fetching import Fetching
 from codl.plan.model import Chain, Plan
 from codl.plan.partition import exits, external_reads
 from codl.plan.storage import Piece, Storage
 from codl.region import Region
-from codl.tasks import HOST_LANE, Access, TaskGraph, TaskKind, subtract
+from codl.tasks import HOST_LANE, Access, TaskGraph, TaskKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class _Lowering:
         self.home = plan.home if plan.home in used else None
         self.storage = Storage(graph, plan)
         self.commands = Commands(plan.processors)
-        self.mapped_by_cpu: set[str] = set()
+        self.fetching = Fetching(self.storage, self.commands, self.host_processor, self.home)
 
     def run(self) -> TaskGraph:
         segment = self.segment
@@ -106,11 +111,15 @@ class _Lowering:
         return home or self.host_processor
 
     def _place_input(self, value: str) -> str:
-        owner = self.owner
-        name = self.storage.of(owner, value)
-        lane = HOST_LANE if self.plan.sharing == "unified" else owner
+        unified, owner = self.plan.sharing == "unified", self.owner
+        name = self.storage.boundary(owner, value, self._kept(owner))
+        lane = HOST_LANE if unified else owner
         self.storage.pieces[value] = [Piece(name, Region.full(self.graph.tensors[value].shape), "", lane)]
         return name
+
+    def _kept(self, processor: str) -> str:
+        """The data type of what is handed to a processor from outside or kept for later segments."""
+        return "buffer" if self.plan.sharing == "unified" else self.plan.processors[processor].data_type
 
     # -- chains ------------------------------------------------------------------------------------------------------
 
@@ -121,15 +130,31 @@ class _Lowering:
         needs = {p: external_reads(self.graph, own, inside) for p, own in regions.items()}
         # The GPU's transforms for the CPU must not queue up behind the GPU's kernels, so all sharing comes first.
         for processor in reversed(list(regions)):
-            self._fetch(chain_id, processor, needs[processor])
+            for data_type, own in self._by_data_type(processor, regions[processor]).items():
+                read = external_reads(self.graph, own, inside)
+                self.fetching.fetch(chain_id, processor, read, data_type)
         if self.home and len(regions) > 1:
             self._host_waits(chain_id, regions)
         for processor, name in _enqueued(chain, regions):
             self._kernel(chain_id, processor, name, regions[processor][name], leaving, inside)
         if self.home and len(regions) > 1:
             whole = {value: Region.full(self.graph.tensors[value].shape) for value in leaving}
-            self._fetch(chain_id, self.home, whole, phase="post-sync")
+            for data_type in ("image", "buffer"):
+                made = {value: box for value, box in whole.items() if self._data_type_at_home(value) == data_type}
+                if made:
+                    self.fetching.fetch(chain_id, self.home, made, data_type, phase="post-sync")
             self._hand_over(whole, {value for own in needs.values() for value in own}, self.home)
+
+    def _by_data_type(self, processor: str, own: dict[str, Region]) -> dict[str, dict[str, Region]]:
+        """The operators that a processor computes, by the data type of their kernels; the processor's own first."""
+        table: dict[str, dict[str, Region]] = {self.plan.processors[processor].data_type: {}}
+        for name, region in own.items():
+            table.setdefault(self.plan.data_type(name, processor), {})[name] = region
+        return table
+
+    def _data_type_at_home(self, value: str) -> str:
+        assert self.home is not None
+        return self.plan.data_type(self.graph.producer[value].name, self.home)
 
     def _host_waits(self, chain: str, processors: Iterable[str]) -> None:
         """MACE's host thread waits for what the CPU waits for before it enqueues kernels: both parts begin together."""
@@ -150,131 +175,48 @@ class _Lowering:
             needs: read by it.
         """
         for value in values:
-            buffer = self.storage.of(home, value)
+            buffer = self.storage.boundary(home, value, self._data_type_at_home(value))
             self.storage.pieces[value] = [
                 replace(piece, lane=home) for piece in self.storage.pieces[value] if piece.buffer == buffer
             ]
         for value in needs:
             self.storage.pieces[value] = [piece for piece in self.storage.pieces[value] if not piece.borrowed]
-        self.mapped_by_cpu.clear()
+        self.fetching.mapped_by_cpu.clear()
 
     def _kernel(
         self, chain: str, processor: str, name: str, region: Region, leaving: set[str], inside: set[str]
     ) -> None:  # fmt: skip
-        node = self.graph.by_name[name]
-        spec = REGISTRY[node]
+        node, storage = self.graph.by_name[name], self.storage
+        spec, data_type = REGISTRY[node], self.plan.data_type(name, processor)
         reads = []
         boxes = spec.input_regions(self.graph, node, region)
         for (_, tensor), box in zip(self.graph.variable_inputs(node), boxes, strict=True):
-            private = tensor.name in inside and tensor.name not in leaving
-            buffer = f"{tensor.name}@{processor}" if private else self.storage.of(processor, tensor.name)
-            if buffer not in self.storage.buffers:  # nothing of this input is read here (an empty box of a Concat)
-                buffer = self.storage.buffer(buffer, tensor.name, box, processor)
+            value = tensor.name
+            if value in inside and value not in leaving:
+                buffer = storage.private(processor, value, box, data_type)
+            else:
+                buffer = storage.boundary(processor, value, data_type)
+            if value in inside and not box.empty:
+                self.fetching.convert(chain, processor, name, value, buffer, box)
             reads.append(Access(buffer, box))
         writes = []
         for value in (v for v in node.outputs if v):
             box = region if value == node.output else Region.full(self.graph.tensors[value].shape)
             buffer = (
-                self.storage.of(processor, value)
+                storage.boundary(processor, value, data_type)
                 if value in leaving
-                else self.storage.buffer(f"{value}@{processor}", value, box, processor)
+                else storage.private(processor, value, box, data_type)
             )
             writes.append(Access(buffer, box))
-        algorithm = self.plan.algorithms.get(name, {}).get(processor, "") or spec.algorithms(self.graph, node)[0]
+        known = (*spec.variants(self.graph, node, data_type), *spec.algorithms(self.graph, node))
+        algorithm = self.plan.algorithms.get(name, {}).get(processor, "") or known[0]
         task = self.commands.add(
             TaskKind.KERNEL, chain, name, name, processor, reads=tuple(reads), writes=tuple(writes),
-            algorithm=algorithm, data_type=self.plan.processors[processor].data_type,
+            algorithm=algorithm, data_type=data_type,
         )  # fmt: skip
         for access in writes:
             value = self.storage.buffers[access.buffer].tensor
             self.storage.pieces.setdefault(value, []).append(Piece(access.buffer, access.region, task, processor))
-
-    # -- sharing -----------------------------------------------------------------------------------------------------
-
-    def _fetch(self, chain: str, processor: str, needs: dict[str, Region], phase: str = "pre-sync") -> None:
-        """Make boxes of boundary tensors readable by a processor, by the means that the plan's sharing allows."""
-        if self.plan.sharing == "unified":
-            writers = [p.writer for v, r in needs.items() for p in self.storage.valid(v, v, r) if p.writer]
-            self.commands.sync(chain, phase, processor, writers, _why(processor, needs))
-        elif self.plan.sharing == "mapped":
-            self._fetch_mapped(chain, processor, needs, phase)
-        else:
-            self._fetch_copied(chain, processor, needs, phase)
-
-    def _fetch_copied(self, chain: str, processor: str, needs: dict[str, Region], phase: str) -> None:
-        moves = self._moves(processor, needs)
-        writers = [piece.writer for _, piece, _ in moves if piece.writer]
-        self.commands.sync(chain, phase, processor, writers, _why(processor, needs))
-        for value in dict.fromkeys(value for value, _, _ in moves):
-            mine = [(piece, box) for moved, piece, box in moves if moved == value]
-            self._move(TaskKind.COPY, chain, value, processor, processor, mine, "the two memories are not shared")
-
-    def _fetch_mapped(self, chain: str, processor: str, needs: dict[str, Region], phase: str) -> None:
-        moves = self._moves(processor, needs)
-        values = list(dict.fromkeys(value for value, _, _ in moves))
-        foreign = [
-            (value, piece, piece.region.intersect(region))
-            for value, region in needs.items()
-            for piece in self.storage.valid(value, self.storage.of(processor, value), region)
-            if piece.lane not in (processor, HOST_LANE)
-        ]
-        if self.plan.processors[processor].kind == "cpu":
-            for value in values:
-                mine = [(piece, box) for moved, piece, box in moves if moved == value]
-                lane = mine[0][0].lane
-                foreign += self._move(TaskKind.TRANSFORM, chain, value, lane, processor, mine, "the CPU reads buffers")
-            fresh = [entry for entry in foreign if f"{entry[0]}{entry[2]}" not in self.mapped_by_cpu]
-            if fresh:
-                nbytes = sum(self.storage.nbytes(value, [box]) for value, _, box in fresh)
-                self.commands.add(TaskKind.MAP, chain, phase, "", processor, nbytes=nbytes, why=_why(processor, needs))
-                self.mapped_by_cpu |= {f"{value}{box}" for value, _, box in fresh}
-            self.commands.sync(
-                chain, phase, processor, [p.writer for _, p, _ in foreign if p.writer], _why(processor, needs)
-            )
-            return
-        unmaps = []
-        others_made = [(v, p, b) for v, p, b in (*foreign, *moves) if p.writer and p.lane != processor]
-        for lane in dict.fromkeys(piece.lane for _, piece, _ in others_made):
-            theirs = [(value, piece, box) for value, piece, box in others_made if piece.lane == lane]
-            if self.commands.unordered(processor, [piece.writer for _, piece, _ in theirs]):
-                nbytes = sum(self.storage.nbytes(value, [box]) for value, _, box in theirs)
-                why = f"{processor} takes it over"
-                unmaps.append(self.commands.add(TaskKind.UNMAP, chain, phase, "", lane, nbytes=nbytes, why=why))
-        self.commands.sync(chain, phase, processor, unmaps, _why(processor, needs))
-        for value in values:
-            mine = [(piece, box) for moved, piece, box in moves if moved == value]
-            self._move(TaskKind.TRANSFORM, chain, value, processor, processor, mine, "this processor reads images")
-
-    def _moves(self, processor: str, needs: dict[str, Region]) -> list[tuple[str, Piece, Region]]:
-        """(value, piece, box) for every box that a processor needs and that is valid only in another's buffer."""
-        moves = []
-        for value, region in needs.items():
-            missing = self.storage.missing(value, self.storage.of(processor, value), region)
-            for box in missing:
-                rest = [box]
-                for piece in self.storage.pieces[value]:
-                    common = [part.intersect(piece.region) for part in rest]
-                    moves += [(value, piece, part) for part in common if not part.empty]
-                    rest = [cut for part in rest for cut in subtract(part, piece.region)]
-        return moves
-
-    def _move(
-        self, kind: TaskKind, chain: str, value: str, lane: str, target: str,
-        pieces: Sequence[tuple[Piece, Region]], why: str,
-    ) -> list[tuple[str, Piece, Region]]:  # fmt: skip
-        """One COPY or TRANSFORM of all boxes of a value into `target`'s buffer; the pieces that are valid there now."""
-        buffer = self.storage.of(target, value)
-        maker = self.graph.producer.get(value)
-        task = self.commands.add(
-            kind, chain, value if target == lane else f"{value}-for-{target}", maker.name if maker else value, lane,
-            reads=tuple(Access(piece.buffer, box) for piece, box in pieces),
-            writes=tuple(Access(buffer, box) for _, box in pieces),
-            nbytes=self.storage.nbytes(value, [box for _, box in pieces]), source=pieces[0][0].lane, why=why,
-        )  # fmt: skip
-        borrowed = self.home is not None and target != self.home
-        made = [Piece(buffer, box, task, lane, borrowed) for _, box in pieces]
-        self.storage.pieces[value].extend(made)
-        return [(value, piece, piece.region) for piece in made]
 
     def _finish(self) -> dict[str, str]:
         """Bring every output whole into one buffer and let the host wait for it."""
@@ -289,9 +231,10 @@ class _Lowering:
         scattered = {
             v: box for v, box in wholes.items() if self.plan.sharing == "copied" or not self.storage.holders(v, box)
         }
-        self._fetch(end, self.host_processor, scattered)
+        data_type = self.plan.processors[self.host_processor].data_type
+        self.fetching.fetch(end, self.host_processor, scattered, data_type)
         outputs = {
-            value: self.storage.of(self.host_processor, value)
+            value: self.storage.boundary(self.host_processor, value, data_type)
             if value in scattered
             else self.storage.holders(value, box)[0]
             for value, box in wholes.items()
@@ -307,13 +250,13 @@ class _Lowering:
     def _hand_on(self, end: str) -> dict[str, str]:
         """Bring what later segments read to where every plan looks for it, and let the host wait for all lanes: only
         then is it decided whose commands come next."""
-        leaving = self.segment.leaving
-        if self.plan.sharing != "unified":
+        leaving, owner, data_type = self.segment.leaving, self.owner, self._kept(self.owner)
+        if self.plan.sharing != "unified" or any(self.storage.works_on_images(name) for name in self.plan.processors):
             wholes = {value: Region.full(self.graph.tensors[value].shape) for value in leaving}
-            self._fetch(end, self.owner, wholes, phase="hand-over")
+            self.fetching.fetch(end, owner, wholes, data_type, phase="hand-over")
         last = {task.lane: task.id for task in self.commands.tasks if task.lane != HOST_LANE}
         self.commands.sync(end, "switch", HOST_LANE, last.values(), "the next segment's plan is chosen")
-        return {value: self.storage.of(self.owner, value) for value in leaving}
+        return {value: self.storage.boundary(owner, value, data_type) for value in leaving}
 
 
 def _enqueued(chain: Chain, regions: Boxes) -> Iterator[tuple[str, str]]:
@@ -324,8 +267,3 @@ def _enqueued(chain: Chain, regions: Boxes) -> Iterator[tuple[str, str]]:
         return
     for turn in zip_longest(*([(processor, name) for name in own] for processor, own in regions.items())):
         yield from (each for each in turn if each is not None)
-
-
-def _why(processor: str, needs: dict[str, Region]) -> str:
-    names = ", ".join(list(needs)[:3]) + (", ..." if len(needs) > 3 else "")
-    return f"{processor} reads {names}"

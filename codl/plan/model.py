@@ -113,6 +113,9 @@ class Plan(_Strict):
     chains: tuple[Chain, ...]
     algorithms: dict[str, dict[str, str]] = {}
     """Kernel variant by operator and processor, where the hardware's kernel library has a choice."""
+    data_types: dict[str, dict[str, DataType]] = {}
+    """Data type of kernels by operator and processor, where it is another than the processor's: `buffer` on one that
+    works on images."""
     predicted_ms: float | None = None
     """Latency that the planner expected of its own plan."""
     planning_ms: float | None = None
@@ -120,11 +123,17 @@ class Plan(_Strict):
     @property
     def digest(self) -> str:
         """Identifies the decisions; names of files, planning time and expectation do not matter."""
-        content = self.model_dump(mode="json", exclude={"predicted_ms", "planning_ms"})
+        left_out = {"predicted_ms", "planning_ms", *(() if self.data_types else ("data_types",))}
+        content = self.model_dump(mode="json", exclude=left_out)
         dealing_order = list(
             self.processors
         )  # canonical JSON sorts keys, but here their order decides who gets which rows
         return digest([content | {"model": self.model.digest, "hardware": self.hardware.digest}, dealing_order])
+
+    def data_type(self, operator: str, processor: str) -> DataType:
+        """What an operator's kernel on a processor reads and writes."""
+        own = self.processors[processor].data_type
+        return self.data_types.get(operator, {}).get(processor, own) if own == "image" else own
 
     @property
     def chain_of(self) -> Mapping[str, int]:
@@ -133,7 +142,8 @@ class Plan(_Strict):
 
     def write(self, path: Path | str) -> None:
         """Write the JSON file (atomically)."""
-        write_json(path, self.model_dump(mode="json", by_alias=True, exclude_none=True))
+        empty = set() if self.data_types else {"data_types"}
+        write_json(path, self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=empty))
 
     @staticmethod
     def read(path: Path | str) -> Plan:

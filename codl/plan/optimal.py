@@ -240,15 +240,14 @@ class Search:
     def _finish(self, stops: Ids, part_bytes: Floats) -> Floats:
         """Bringing an output to the caller, where that is needed; exact for a graph with one output."""
         frontier, model = self.frontier, self.frontier.model
-        images = "image" in model.data_types.values()
         is_output = self.is_output[stops]
         if model.host not in self.problem.pair or not is_output.any():
             return np.zeros(len(stops))
         host = self.problem.pair.index(model.host)
         missing = part_bytes[1 - host]
-        if model.sharing == "unified" or (model.sharing == "mapped" and not images):
+        if model.plain or (model.sharing == "mapped" and not model.images):
             return np.zeros(len(stops))
-        if model.sharing == "mapped":
+        if model.sharing != "copied":
             scattered = (part_bytes > 0).all(axis=0) if frontier.home is None else np.zeros(len(stops), dtype=bool)
             missing = missing * scattered
         some = (missing > 0) & is_output
@@ -360,7 +359,7 @@ class Search:
                 touched = np.ones(len(needed), dtype=bool)
                 if value != last:
                     touched = (steps.needs[value] != NOTHING).any(axis=0) & self._remembers(steps)
-                if self.frontier.model.sharing == "unified" and value in self.graph.inputs:
+                if self.frontier.model.plain and value in self.graph.inputs:
                     continue
                 stays |= needed & touched
         return stays

@@ -13,9 +13,10 @@ from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import Dimension
 from codl.plan.chaining import chained
+from codl.plan.layouts import with_layouts
 from codl.plan.model import Chain, Plan
 from codl.plan.optimal import optimal_chains
-from codl.plan.problem import OBJECTIVES, Problem, Weights, data_types
+from codl.plan.problem import OBJECTIVES, Problem, Weights
 from codl.plan.singles import Isolated, best_placement, singles
 
 Planner = Callable[[Problem], list[Chain]]
@@ -67,9 +68,7 @@ def make_problem(
         raise InputError(f"ratio step {ratio_step}: must lie in (0, 0.5]")
     if not 0 <= delta <= 1:
         raise InputError(f"delta {delta}: must lie in [0, 1]")
-    types = data_types(hardware, "buffer" if planner == "mulayer" and data_type == "auto" else data_type)
-    if dict(cost.data_types) != dict(types):
-        cost = cost.with_data_types(types)
+    cost = with_layouts(cost, "buffer" if planner == "mulayer" and data_type == "auto" else data_type)
     return Problem(graph, hardware, cost, delta, ratio_step)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -200,6 +200,7 @@ class Problem:
             home=self.hardware.sharing.home,
             alignment=self.alignment,
             chains=(),
+            data_types=self.cost.operators,
         )
 
     def latency(self, chains: Sequence[Chain]) -> PlanLatency:
@@ -226,24 +227,3 @@ def _pick(hardware: Hardware, kind: str) -> str | None:
     """The processor of a kind: the one that has its name, else the first; None if there is none."""
     able = [name for name, processor in hardware.processors.items() if processor.kind == kind]
     return kind if kind in able else able[0] if able else None
-
-
-def data_types(hardware: Hardware, wanted: str) -> Mapping[str, str]:
-    """Layout by processor for `--data-type`: each one's preferred for `auto`, else the named one on every GPU.
-
-    Raises:
-        InputError: a GPU cannot work on it.
-    """
-    if wanted not in ("auto", "buffer", "image"):
-        raise InputError(f"unknown data type {wanted!r}; allowed: auto, buffer, image")
-    chosen = {}
-    for name, processor in hardware.processors.items():
-        if wanted == "auto" or processor.kind == "cpu":
-            chosen[name] = str(processor.data_types[0])
-            continue
-        if wanted not in processor.data_types:
-            raise InputError(
-                f"{hardware.name}: {name} has no data type {wanted!r}; it has {', '.join(processor.data_types)}"
-            )
-        chosen[name] = wanted
-    return chosen

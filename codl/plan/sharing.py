@@ -50,6 +50,14 @@ class _Linear:
     joules: float = 0.0
     joules_per_byte: float = 0.0
 
+    def __add__(self, other: _Linear) -> _Linear:
+        return _Linear(
+            self.fixed + other.fixed,
+            self.per_byte + other.per_byte,
+            self.joules + other.joules,
+            self.joules_per_byte + other.joules_per_byte,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
@@ -101,10 +109,20 @@ class SharingModel:
         """The processor next to the caller's memory."""
         return next((name for name, kind in self.kinds.items() if kind == "cpu"), self.used[-1])
 
+    @property
+    def plain(self) -> bool:
+        """One memory, and every processor reads what another wrote as it is: sharing is nothing but waiting."""
+        return self.sharing == "unified" and not self.images
+
+    @property
+    def images(self) -> bool:
+        """Whether a processor that the plan uses works on images."""
+        return any(self.data_types[name] == "image" for name in self.used)
+
     def readers_of_input(self) -> tuple[str, ...]:
         """The processors for which a graph input is valid from the start."""
         if self.sharing == "unified":
-            return tuple(self.kinds)
+            return tuple(name for name in self.kinds if self.data_types[name] == "buffer") or ("",)
         return (self.home or (self.host if self.sharing == "copied" else self.used[0]),)
 
     def fetch(self, source: str, target: str) -> Fetch:
@@ -123,8 +141,12 @@ class SharingModel:
             images = source if cpu == target else target
             if self.data_types[images] == "image":
                 value = self._linear(TaskKind.TRANSFORM, images, source)
-        elif self.sharing == "copied":
-            value = self._linear(TaskKind.COPY, target, source)
+        else:
+            if self.sharing == "copied":
+                value = self._linear(TaskKind.COPY, target, source)
+            for images in (source, target):
+                if self.data_types.get(images) == "image":
+                    value = value + self._linear(TaskKind.TRANSFORM, images, source)
         return Fetch(sync, once, value)
 
     def _linear(self, kind: TaskKind, lane: str, source: str) -> _Linear:
@@ -196,7 +218,7 @@ class Ledger:
                     joules=each.joules + (each.joules_per_byte + once.joules_per_byte) * size,
                 )
                 sources[source] = fetch
-                if value not in self.graph.inputs or self.model.data_types[source] == "image":
+                if value not in self.graph.inputs or self.model.data_types.get(source) == "image":
                     synced = max(synced, fetch.sync)
         for fetch in sources.values():
             share = share + Share(map=fetch.once.fixed, joules=fetch.once.joules)

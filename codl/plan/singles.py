@@ -56,7 +56,7 @@ class Isolated:
         """Value of each column."""
         problem = self.problem
         ns, joules = self._fetch({v: ids[self.other] for v, ids in columns.needs.items()}, self.other, len(columns))
-        if self.model.sharing != "unified":
+        if not self.model.plain:
             fetch = self.model.fetch(problem.pair[self.other], problem.pair[problem.rest])
             nbytes = columns.part_bytes[self.other]
             ns += fetch.sync + fetch.once.fixed + fetch.value.fixed + fetch.per_byte * nbytes
@@ -80,7 +80,7 @@ class Isolated:
 
     def everywhere(self, value: str) -> bool:
         """Whether every processor can read a tensor without waiting: a graph input on one memory."""
-        return self.model.sharing == "unified" and value in self.problem.graph.inputs
+        return self.model.plain and value in self.problem.graph.inputs
 
     def _fetch(self, needs: Mapping[str, Ids], into: int, size: int) -> tuple[Floats, Floats]:
         """(ns, joules) for a processor to take over boxes that the other one of the pair holds."""
@@ -95,7 +95,7 @@ class Isolated:
                 continue
             some = ids != NOTHING
             anything |= some
-            if self.model.sharing == "unified":
+            if self.model.plain:
                 continue
             nbytes = problem.tables.boxes(value).sizes(ids) * problem.tables.itemsize(value)
             ns += fetch.value.fixed * some + fetch.per_byte * nbytes

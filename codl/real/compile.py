@@ -12,6 +12,7 @@ from codl.ops import REGISTRY
 from codl.ops.launch import KernelProgram, KernelRequest, View
 from codl.real.clock import host_ns
 from codl.real.fallback import FallbackOperator
+from codl.real.images import allocate_image, check_cuts, transform
 from codl.real.lanes import Lane, Lanes
 from codl.real.launcher import Command, Launcher
 from codl.real.liveness import shared_blocks
@@ -35,7 +36,7 @@ class Compiler:
         given: storage, by buffer name, of what other task graphs on these lanes read and leave behind.
 
     Raises:
-        PlanError: the task graph is for another model, for images, or wants shared memory that is not there.
+        PlanError: the task graph is for another model, cuts texels, or wants shared memory that is not there.
         DeviceError, BuildError: no memory, or a kernel that does not build.
         ModelError: ONNX Runtime refuses an operator that has no kernel of ours.
     """
@@ -78,16 +79,26 @@ class Compiler:
         reached = self._reached_from_elsewhere()
         own.update(reached)
         dtype_of = {name: graph.tensors[buffer.tensor].dtype for name, buffer in tasks.buffers.items()}
-        numbers = shared_blocks(tasks, [name for name in tasks.buffers if name not in own and dtype_of[name] == FLOATS])
+        numbers = shared_blocks(
+            tasks,
+            [
+                name
+                for name, buffer in tasks.buffers.items()
+                if name not in own and dtype_of[name] == FLOATS and buffer.data_type == "buffer"
+            ],
+        )
         sizes: dict[int, int] = {}
         for name, number in numbers.items():
             sizes[number] = max(sizes.get(number, 0), tasks.buffers[name].nbytes)
         blocks: dict[int, Allocation] = {}
-        storage = {}
+        storage: dict[str, Allocation] = {}
         for name, buffer in tasks.buffers.items():
             memory = self._memory(buffer.space)
             if name in outside and name in self._given:
                 storage[name] = self._given[name]
+                continue
+            if buffer.data_type == "image":
+                storage[name] = allocate_image(memory, name, buffer.region)
                 continue
             if name not in numbers:
                 storage[name] = memory.allocate(name, buffer.region, dtype_of[name], reached.get(name))
@@ -128,6 +139,8 @@ class Compiler:
     def _command(self, task: Task, lane: Lane) -> list[tuple[Place, Issue]]:
         if task.kind is TaskKind.KERNEL:
             return [self._kernel(task, lane)]
+        if task.kind is TaskKind.TRANSFORM:
+            return [self._transform(task, lane)]
         if task.kind is TaskKind.COPY:
             pairs = zip(task.reads, task.writes, strict=True)
             pieces = [Piece(self.storage[r.buffer], self.storage[w.buffer], w.region) for r, w in pairs]
@@ -136,6 +149,15 @@ class Compiler:
         place = Place(self.maps.queue, lane.memory.context, lane.device.root)
         names = self._map_plan.buffers[task.id]
         return [(place, self.maps.map(names) if task.kind is TaskKind.MAP else self.maps.unmap(names))]
+
+    def _transform(self, task: Task, lane: Lane) -> tuple[Place, Issue]:
+        enqueues = []
+        for read, write in zip(task.reads, task.writes, strict=True):
+            source, target = self.storage[read.buffer], self.storage[write.buffer]
+            program = transform(task, source, target, write.region)
+            commands = lane.launcher.prepare(program, [source.device], target.device, {}, {})
+            enqueues += [_enqueue(lane.launcher, command) for command in commands]
+        return _place(lane), in_order(enqueues, lane.queue)
 
     def _marker(self, lane: str) -> tuple[Place, Issue]:
         own = self.lanes.by_name[lane]
@@ -160,24 +182,28 @@ class Compiler:
 
     def _program(self, task: Task, node: Node, lane: Lane, inputs: list[Allocation]) -> KernelProgram:
         spec = REGISTRY[node]
-        known = spec.algorithms(self.graph, node)
+        known = spec.variants(self.graph, node, task.data_type)
+        if not known:
+            raise PlanError(
+                f"{node.name} ({node.onnx_op or node.op}): codl has no kernel on images for it; plan with "
+                "--data-type buffer, or let the plan's data_types give this operator buffers"
+            )
         if task.algorithm and task.algorithm not in known:
             raise PlanError(
                 f"{node.name}: the plan chose the kernel variant {task.algorithm!r} of another kernel library; "
                 f"codl's own are: {', '.join(known)}"
             )
         output = self.storage[task.writes[0].buffer]
-        return spec.program(
-            KernelRequest(
-                graph=self.graph,
-                node=node,
-                out=task.writes[0].region,
-                inputs=tuple(View.of(storage.region) for storage in inputs),
-                output=View.of(output.region),
-                algorithm=task.algorithm or known[0],
-                device=lane.launcher.traits,
-            )
+        request = KernelRequest(
+            graph=self.graph,
+            node=node,
+            out=task.writes[0].region,
+            inputs=tuple(View.of(storage.region) for storage in inputs),
+            output=View.of(output.region),
+            algorithm=task.algorithm or known[0],
+            device=lane.launcher.traits,
         )
+        return spec.image_program(request) if task.data_type == "image" else spec.program(request)
 
     def _working_memory(self, wanted: Mapping[str, int], lane: Lane) -> dict[str, Any]:
         """Buffers by key. A lane runs one task at a time, so its tasks share them: the largest goes to the largest."""
@@ -212,12 +238,7 @@ def check(graph: Graph, tasks: TaskGraph) -> None:
         raise PlanError(
             f"the plan was made for another model (digest {tasks.model}), not for {graph.name} ({graph.digest})"
         )
-    for task in tasks.tasks:
-        if task.kind is TaskKind.TRANSFORM or task.data_type != "buffer":
-            raise PlanError(
-                f"{task.lane} works on images in this plan, and the executor runs kernels on buffers only; "
-                "plan with --data-type buffer"
-            )
+    check_cuts(tasks)
 
 
 def _place(lane: Lane) -> Place:

@@ -51,7 +51,7 @@ class Executor:
         timeout_s: a device that makes no progress for so long is given up.
 
     Raises:
-        PlanError: the task graph is for another model, for images, or for memory that the devices do not share.
+        PlanError: the task graph is for another model, cuts texels, or wants memory that the devices do not share.
         DeviceError, BuildError: a device fails, or a kernel does not build.
         ModelError: ONNX Runtime refuses an operator that has no kernel of ours.
     """

@@ -180,8 +180,42 @@ class Memory:
         host[:] = 0
         return self.around(host), host
 
-    def _buffer(self, name: str, nbytes: int) -> tuple[cl.Buffer, np.ndarray | None]:
+    def image(self, name: str, width: int, height: int) -> tuple[Any, np.ndarray | None]:
+        """A zeroed image of four floats a texel, and its texels (height, width, 4) where the device works in the host's
+        memory (PoCL 3 cannot transfer images of parts of a device; it needs not).
+
+        Raises:
+            DeviceError: it is larger than the device allows, or there is no memory left.
+        """
         ocl = opencl()
+        nbytes = width * height * 16
+        self._require(name, nbytes)
+        form = ocl.ImageFormat(ocl.channel_order.RGBA, ocl.channel_type.FLOAT)
+        flags, shape = ocl.mem_flags, (width, height)
+        host = aligned(nbytes).view(np.float32)[: nbytes // 4].reshape(height, width, 4) if self.in_host else None
+        try:
+            if host is not None:
+                flag = flags.READ_WRITE | flags.USE_HOST_PTR
+                made = ocl.create_image(self.context, flag, form, shape=shape, hostbuf=host)
+            else:
+                made = ocl.create_image(self.context, flags.READ_WRITE, form, shape=shape)
+                self.write_image(made, np.zeros((height, width, 4), np.float32))
+        except (ocl.Error, MemoryError) as error:
+            raise DeviceError(f"{self.label}: no memory for {name} ({nbytes / 2**20:.0f} MiB): {error}") from None
+        self.nbytes += nbytes
+        return made, host
+
+    def write_image(self, image: Any, texels: np.ndarray) -> None:
+        """Fill an image from (height, width, 4) texels."""
+        region = (texels.shape[1], texels.shape[0])
+        opencl().enqueue_copy(self._queue, image, texels, origin=(0, 0), region=region, is_blocking=True)
+
+    def read_image(self, image: Any, texels: np.ndarray) -> None:
+        region = (texels.shape[1], texels.shape[0])
+        opencl().enqueue_copy(self._queue, texels, image, origin=(0, 0), region=region, is_blocking=True)
+
+    def _require(self, name: str, nbytes: int) -> None:
+        """Raise `DeviceError` unless there may be so much memory, in one piece."""
         if nbytes > self._largest:
             raise DeviceError(
                 f"{self.label}: {name} needs {nbytes / 2**20:.0f} MiB; the device allows {self._largest / 2**20:.0f} "
@@ -192,6 +226,10 @@ class Memory:
                 f"{self.label}: no memory for {name} ({nbytes / 2**20:.0f} MiB): {self.nbytes / 2**20:.0f} MiB of the "
                 f"device's {self._capacity / 2**20:.0f} MiB are in use"
             )
+
+    def _buffer(self, name: str, nbytes: int) -> tuple[cl.Buffer, np.ndarray | None]:
+        ocl = opencl()
+        self._require(name, nbytes)
         flags = ocl.mem_flags
         try:
             if self.in_host:

@@ -25,7 +25,7 @@ def machines(draw: st.DrawFn):
     """Any kind of sharing, with and without a home processor and images."""
     sharing = draw(st.sampled_from(["unified", "mapped", "copied"]))
     home = draw(st.sampled_from([None, "gpu"])) if sharing == "mapped" else None
-    image = sharing == "mapped" and draw(st.booleans())
+    image = draw(st.booleans())
     return hardware(
         sharing, home, image, output_channel=draw(st.sampled_from([1, 2])), height=draw(st.sampled_from([1, 2]))
     )

@@ -127,9 +127,9 @@ def test_shared_memory_is_not_invented(sharing: str, network: Graph, devices: As
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_plan_computes_the_same(data: st.DataObject, network: Graph, devices: Assignment, expected: dict) -> None:
-    plan = data.draw(plans(network))
+    plan = data.draw(plans(network, mixed=True))
     if any(use.data_type == "image" for use in plan.processors.values()):
-        return
+        plan = plan.model_copy(update={"alignment": {Dimension.OUTPUT_CHANNEL: 4}})
     with executor_of(network, plan, devices) as executor:
         outputs, trace = executor.run(inputs_of(network), trace=True)
     assert max_relative_error(outputs, expected) < 1e-5
@@ -309,9 +309,12 @@ def test_wrong_inputs_are_refused(network: Graph, devices: Assignment) -> None:
 
 
 def test_plans_that_it_cannot_run_are_refused(network: Graph, devices: Assignment) -> None:
-    images = lower(network, split(network, Dimension.HEIGHT, sharing="mapped", image=True))
-    with pytest.raises(PlanError, match="plan with --data-type buffer"):
+    images = lower(network, placed(network, "gpu", sharing="mapped", image=True))
+    with pytest.raises(PlanError, match="codl has no kernel on images for it; plan with --data-type buffer"):
         Executor(network, images, devices)
+    uneven = split(network, Dimension.OUTPUT_CHANNEL, 0.3, image=True)  # 2 of 8 channels
+    with pytest.raises(PlanError, match="cut at multiples of 4"):
+        Executor(network, lower(network, uneven), devices)
     other = Builder()
     other.conv("x", 3)
     with pytest.raises(PlanError, match="made for another model"):

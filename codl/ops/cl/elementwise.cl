@@ -1,8 +1,7 @@
 /* out[o(i)] = ACTIVATE(a[a(i)] BINARY b[b(i)]) for every index i = (i5, ..., i0) of a box with extents n5 ... n0;
    o, a and b are linear: element i lies at X_at + i0 * X0 + ... + i5 * X5. Strides may be 0 (broadcasting).
 
-   -DBINARY  0 none (no operand b), 1 a + b, 2 a - b, 3 a * b, 4 a / b, 5 a < 0 ? a * b : a,
-             6 a to the power b, 7 the larger, 8 the smaller (NaN where one is NaN)
+   -DBINARY  of combine.cl; 0 none (no operand b)
    -DACTIVATION  of activation.cl, with parameters p and q
    -DCPU=1   a work-item handles a tile of chunk0 x chunk1 elements of axes 0 and 1; global id (tile of axis 0, tile of
              axis 1, index over axes 2 ... 5). Vectors of LANES elements lie anywhere.
@@ -11,6 +10,7 @@
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
+#include "combine.cl"
 
 #if LANES == 16
 typedef float16 lanes_t;
@@ -25,30 +25,6 @@ typedef float lanes_t;
 typedef lanes_t packed_t __attribute__((aligned(4)));
 #else
 typedef lanes_t packed_t;
-#endif
-
-#if BINARY == 1
-#define COMBINE(x, y) ((x) + (y))
-#elif BINARY == 2
-#define COMBINE(x, y) ((x) - (y))
-#elif BINARY == 3
-#define COMBINE(x, y) ((x) * (y))
-#elif BINARY == 4
-#define COMBINE(x, y) ((x) / (y))
-#elif BINARY == 5
-#define COMBINE(x, y) ((x) < 0.0f ? (x) * (y) : (x))
-#elif BINARY == 6
-#define COMBINE(x, y) pow(x, y)
-#elif BINARY == 7
-#define COMBINE(x, y) ((((x) > (y)) | ((x) != (x))) ? (x) : (y))
-#elif BINARY == 8
-#define COMBINE(x, y) ((((x) < (y)) | ((x) != (x))) ? (x) : (y))
-#endif
-
-#if BINARY
-#define WITH_B(...) __VA_ARGS__
-#else
-#define WITH_B(...)
 #endif
 
 /* One value of a lane type: T is float or lanes_t; X and Y are expressions of that type. */
