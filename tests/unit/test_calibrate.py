@@ -16,7 +16,7 @@ from codl import models
 from codl.calibrate import fit, geometry, phases
 from codl.calibrate.fallback import single_node_model
 from codl.calibrate.measure import Samples, noise, occupancy
-from codl.calibrate.network import is_producer, probe_graph, probes
+from codl.calibrate.network import image_probes, is_producer, probe_graph, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, Sequence
 from codl.cost import CostModel
 from codl.graph import Graph
@@ -24,6 +24,7 @@ from codl.hardware import Cluster, Kernel, Processor, read, write
 from codl.ops import REGISTRY, Dimension
 from codl.ops.launch import DeviceTraits, KernelRequest, View
 from codl.ops.spec import Work
+from codl.plan.planners import make_plan
 from codl.real.clock import ClockOffset
 from codl.real.devices import Assignment, DeviceInfo
 from codl.real.overheads import Overheads
@@ -116,11 +117,25 @@ def test_a_sequence_is_a_legal_task_graph_with_every_probe_alone(graph: Graph, d
     sequence = phases.build_sequence(graph, devices, LANES)  # checks the task graph
     for lane in LANES:
         timed = {t.probe for t in sequence.timed if t.phase == phases.alone(lane)}
-        assert timed == set(probes(graph, host=lane == "cpu"))
+        images = set(image_probes(graph)) if lane == "gpu" else set()
+        assert timed == set(probes(graph, host=lane == "cpu")) | images
     assert bool(sequence.copies) is not devices.shared_memory
     assert any(t.phase == TOGETHER for t in sequence.timed) is devices.shared_memory
     turns = [t.lane for t in sequence.timed if t.phase == TURNS]
     assert turns[:4] == ["gpu", "cpu", "gpu", "cpu"]
+
+
+def test_kernels_on_images_are_timed_where_the_device_has_images(graph: Graph) -> None:
+    """Of every family that has some, what they read transformed right before them."""
+    found = set(image_probes(graph))
+    assert {probe.node.op for probe in found} == {"conv", "pool", "binary", "unary", "concat"}
+    assert {probe.algorithm for probe in found if probe.node.op == "conv"} == {"direct", "depthwise"}
+    sequence = phases.build_sequence(graph, ONE_MEMORY, LANES)
+    assert all(t.lane == "gpu" for t in sequence.timed if t.probe.data_type == "image")
+    read = sum(len(list(graph.variable_inputs(probe.node))) for probe in found)
+    assert len(sequence.transforms) == read
+    blind = replace(ONE_MEMORY, gpu=replace(ONE_MEMORY.gpu, images=False))
+    assert not phases.build_sequence(graph, blind, LANES).transforms
 
 
 def test_processors_work_alone_in_their_own_phases(graph: Graph) -> None:
@@ -275,10 +290,12 @@ def _samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: fl
         probe = timed.probe
         work = REGISTRY[probe.node].work(graph, probe.node, probe.region)
         ns = _invented_ns(work)
-        ns *= together if timed.phase == TOGETHER else 1.0
+        ns *= together if timed.phase == TOGETHER else 3.0 if probe.data_type == "image" else 1.0
         samples.tasks[timed.task] = [round(ns * random.lognormal(0, jitter)) for _ in range(5)]
     for task, nbytes in sequence.copies.items():
         samples.tasks[task] = [round(30_000 + nbytes / 5)] * 5
+    for task, nbytes in sequence.transforms.items():
+        samples.tasks[task] = [round(40_000 + nbytes / 8)] * 5
     for task in sequence.tasks.tasks:
         if task.kind is TaskKind.KERNEL:
             samples.enqueues[task.id] = [6500, 7000, 7000, 7500, 8000]
@@ -344,6 +361,10 @@ def test_an_invented_machine_is_described_as_it_is(invented: Callable[..., None]
     assert found.processors["cpu"].contention == pytest.approx(1.2)
     assert found.alignment == {"output_channel": 16}
     assert found.libraries["codl"].choice == "fastest"
+    assert found.processors["gpu"].data_types == ("buffer", "image")
+    assert found.processors["cpu"].data_types == ("buffer",)
+    assert found.sharing.transform.fixed == pytest.approx(40e-6, rel=1e-2)
+    assert found.sharing.transform.per_byte == pytest.approx(0.125e-9, rel=1e-2)
     seen = found.observed
     assert seen is not None
     assert (seen.clock_offset["gpu"], seen.profiling["cpu"]) == (pytest.approx(5e-6), pytest.approx(300e-9))
@@ -367,6 +388,25 @@ def test_a_description_predicts_other_networks_on_the_invented_machine(invented:
             # The invented machine multiplies as often as the direct kernels of convolutions do.
             if not algorithm.startswith("winograd") and (node.attributes.get("group", 1) == 1 or algorithm != "direct"):
                 assert cost.kernel(node, whole, "cpu", algorithm).ns == pytest.approx(expected, rel=0.15)
+
+
+def test_kernels_on_images_cost_what_they_took(invented: Callable[..., None]) -> None:
+    """On the invented machine three times as much as on buffers: a plan with a free choice takes buffers, and images
+    where it is told to and there are kernels on them."""
+    invented()
+    hardware = calibrate.calibrate(ONE_MEMORY, quick=True)
+    graph = residual()
+    cost = CostModel(hardware, graph, {"gpu": "image"})
+    for node in graph.nodes:
+        whole = Region.full(graph.tensors[node.output].shape)
+        for algorithm in REGISTRY[node].image_algorithms(graph, node):
+            expected = 3 * _invented_ns(REGISTRY[node].work(graph, node, whole))
+            assert cost.kernel(node, whole, "gpu", algorithm).ns == pytest.approx(expected, rel=0.3)
+    free = make_plan(graph, hardware, CostModel(hardware, graph), "gpu")
+    assert free.processors["gpu"].data_type == "buffer" and not free.data_types
+    told = make_plan(graph, hardware, CostModel(hardware, graph), "gpu", data_type="image")
+    assert told.processors["gpu"].data_type == "image"
+    assert {graph.by_name[name].op for name in told.data_types} == {"reshape", "gemm"}
 
 
 def test_separate_memories_have_a_cost_of_copies(invented: Callable[..., None]) -> None:
