@@ -6,8 +6,8 @@
    Output (row, column), tap (ky, kx) reads the input (row * step_y - pad_top + ky * dilation_y, likewise). The box
    computed begins at (n0, block0, row0, column0), in blocks of the whole output, and ends before channel `channels`.
    group_blocks: output blocks of a group; in_blocks: input blocks of a group.
-   Global size: (ceil(columns / 4), ceil(blocks / BLOCKS), images * rows). Compile with BLOCKS (1, 2), ACTIVATION.
-   With BLOCKS 2 there is one group. */
+   Global size: (ceil(columns / 4), ceil(blocks / BLOCKS), images * rows). Compile with BLOCKS (1, 2, 4), ACTIVATION.
+   With BLOCKS 2 or 4 there is one group. */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"

@@ -31,7 +31,8 @@ def convolution(request: KernelRequest) -> KernelProgram:
     graph, node, out = request.graph, request.node, request.out
     outputs, depth = graph.tensor(node.inputs[1]).shape[:2]
     count = _groups(node)
-    at_once = 2 if count == 1 and blocks_of(out) > 1 else 1
+    most = 1 if count > 1 else 4 if request.device.cpu else 2  # a CPU reads a texel by a call, and has registers enough
+    at_once = next(number for number in (4, 2, 1) if number <= min(most, blocks_of(out)))
     parts = ceil_div(blocks_of(out), at_once) * at_once
     channels = out.ranges[1]
     key = f"{node.name}[{channels[0]}:{channels[1]}]/image"
