@@ -94,6 +94,13 @@ def _every_kernel() -> Graph:
     bent = b._node("binary", (added, slopes), shape, kind="prelu")
     end = b._node("unary", (bent,), shape, kind="exp", params=())
     eight = b.conv(end, 8, 1)
+    for when, groups in (("before", 1), ("after", 2)):
+        weights = b._constant(f"weights {when}", b.rng.standard_normal((8, 8 // groups, 3, 3)) / 8)
+        bias = b._constant(f"bias {when}", b.rng.standard_normal(8))
+        eight = b._node(
+            "conv", (eight, weights, bias, eight), b.tensors[eight].shape, Activation("relu"), kernel=(3, 3),
+            stride=(1, 1), pads=(1,) * 4, dilation=(1, 1), group=groups, residual=when,
+        )  # fmt: skip
     return b.graph(b.concat(eight, end), pooled, b.conv(end, 3, 9))
 
 

@@ -6,12 +6,19 @@
    Output (row, column), tap (ky, kx) reads the input (row * step_y - pad_top + ky * dilation_y, likewise). The box
    computed begins at (n0, block0, row0, column0), in blocks of the whole output, and ends before channel `channels`.
    group_blocks: output blocks of a group; in_blocks: input blocks of a group.
-   Global size: (ceil(columns / 4), ceil(blocks / BLOCKS), images * rows). Compile with BLOCKS (1, 2, 4), ACTIVATION.
+   Global size: (ceil(columns / 4), ceil(blocks / BLOCKS), images * rows). Compile with BLOCKS (1, 2, 4),
+   ACTIVATION, RESIDUAL (1: added before the activation, 2: after it; 0: none): r, a map like y.
    With BLOCKS 2 or 4 there is one group. */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
 #include "image.cl"
+
+#if RESIDUAL
+#define WITH_R(...) __VA_ARGS__
+#else
+#define WITH_R(...)
+#endif
 
 __kernel void image_conv(__read_only image2d_t x, __global const float4 *restrict w, __global const float4 *restrict b,
                          __write_only image2d_t y,
@@ -19,7 +26,8 @@ __kernel void image_conv(__read_only image2d_t x, __global const float4 *restric
                          int y_x, int y_y, int y_columns, int y_rows,
                          int n0, int block0, int row0, int column0, int rows, int columns, int channels,
                          int kh, int kw, int step_y, int step_x, int pad_top, int pad_left, int dilation_y,
-                         int dilation_x, int in_blocks, int group_blocks, float p, float q) {
+                         int dilation_x, int in_blocks, int group_blocks, float p, float q
+                         WITH_R(, __read_only image2d_t r, int r_x, int r_y, int r_columns, int r_rows)) {
   const int first = get_global_id(0) * 4, part = get_global_id(1) * BLOCKS;
   const int row = row0 + get_global_id(2) % rows, n = n0 + get_global_id(2) / rows;
   const int from = (block0 + part) / group_blocks * in_blocks; /* the group's first input block */
@@ -66,8 +74,17 @@ __kernel void image_conv(__read_only image2d_t x, __global const float4 *restric
     if (4 * block < channels)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        if (first + i < columns)
-          write_imagef(y, TEXEL(y, n, block, row, column0 + first + i),
-                       within(ACTIVATE(sum[o][i], p, q), 4 * block, channels));
+        if (first + i < columns) {
+          const int column = column0 + first + i;
+          float4 v = sum[o][i];
+#if RESIDUAL == 1
+          v = v + read_imagef(r, EXACT, TEXEL(r, n, block, row, column));
+#endif
+          v = ACTIVATE(v, p, q);
+#if RESIDUAL == 2
+          v = v + read_imagef(r, EXACT, TEXEL(r, n, block, row, column));
+#endif
+          write_imagef(y, TEXEL(y, n, block, row, column), within(v, 4 * block, channels));
+        }
   }
 }

@@ -9,6 +9,7 @@ from codl.ops import activation as activations
 from codl.ops.image.layout import CHANNELS, Layout, blocks_of, launch, start_of, takes
 from codl.ops.launch import Argument, Constant, Input, KernelProgram, KernelRequest, Output
 from codl.ops.packing import LazyConstants
+from codl.ops.residual import AFTER, POSITION, has_residual
 from codl.ops.window import Window, ceil_div, has_bias
 from codl.region import Range
 
@@ -17,13 +18,18 @@ _PIXELS = 4
 
 
 def takes_convolution(graph: Graph, node: Node) -> bool:
-    """Whether there is a kernel on images: one variable input, and groups of whole texels or one channel each."""
-    if not takes(graph, node) or len(tuple(graph.variable_inputs(node))) != 1:
+    """Whether there is a kernel on images: constant weights, and groups of whole texels or one channel each."""
+    variable = [position for position, _ in graph.variable_inputs(node)]
+    if not takes(graph, node) or variable != [0, POSITION][: 1 + has_residual(node)]:
         return False
     count = _groups(node)
     outputs, depth = graph.tensor(node.inputs[1]).shape[:2]
     per_group = outputs // count
-    return count == 1 or (depth == 1 and per_group == 1) or not (per_group % CHANNELS or depth % CHANNELS)
+    return (
+        count == 1
+        or (depth == 1 and per_group == 1 and not has_residual(node))
+        or not (per_group % CHANNELS or depth % CHANNELS)
+    )
 
 
 def convolution(request: KernelRequest) -> KernelProgram:
@@ -44,8 +50,11 @@ def convolution(request: KernelRequest) -> KernelProgram:
     )
     groups = (ceil_div(depth, CHANNELS), ceil_div(outputs // count, CHANNELS))
     size = (ceil_div(out.shape[3], _PIXELS), parts // at_once, out.shape[0] * out.shape[2])
-    defines = (("BLOCKS", at_once), activations.define(node.activation))
-    return KernelProgram((launch("image_conv", defines, _arguments(request, constants, groups), size),), constants)
+    defines = (("BLOCKS", at_once), activations.define(node.activation), ("RESIDUAL", _residual(node)))
+    arguments = _arguments(request, constants, groups)
+    if has_residual(node):
+        arguments += (Input(1), *Layout.of(request.inputs[1].region).place)
+    return KernelProgram((launch("image_conv", defines, arguments, size),), constants)
 
 
 def depthwise(request: KernelRequest) -> KernelProgram:
@@ -75,6 +84,10 @@ def _arguments(request: KernelRequest, constants: LazyConstants, groups: tuple[i
         *window.kernel, *window.stride, *window.pads[:2], *window.dilation, *groups,
         *activations.parameters(node.activation),
     )  # fmt: skip
+
+
+def _residual(node: Node) -> int:
+    return (2 if node.attributes["residual"] == AFTER else 1) if has_residual(node) else 0
 
 
 def _groups(node: Node) -> int:
