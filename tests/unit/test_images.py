@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from codl.errors import DeviceError, PlanError
 from codl.graph import Activation, Graph, Tensor
+from codl.hardware import load
 from codl.ops import Dimension
 from codl.ops.image import Layout, pack, unpack
 from codl.plan.lower import lower
@@ -20,8 +21,9 @@ from codl.real.devices import Assignment, describe
 from codl.real.executor import Executor
 from codl.real.reference import max_relative_error
 from codl.region import Region
+from codl.runs import Workspace, with_own_kernels
 from codl.tasks import TaskKind
-from tests.graphs import Builder, networks
+from tests.graphs import Builder, networks, residual
 from tests.opencl import halves
 from tests.plans import placed, plan_of, plans, split
 
@@ -180,6 +182,22 @@ def test_inside_a_chain_too(devices: Assignment) -> None:
     made = [task.split("/")[1] for task in _transforms(plan, graph)]
     assert made == ["x", "conv0-as-buffer-for-conv1", "conv1-as-image-for-conv2", "conv2-for-cpu"]
     assert max_relative_error(run(graph, plan, devices), run(graph, placed(graph, "cpu"), devices)) < 1e-5
+
+
+@pytest.mark.parametrize("planner", ["gpu", "codl"])
+def test_a_phones_plan_runs_here(planner: str, devices: Assignment) -> None:
+    """Its decisions and data types, with kernels of codl's where it names its framework's."""
+    graph = residual()
+    planned = Workspace(load("sd865"), graphs={"small": graph}).prepare("small", planner)
+    with pytest.raises(PlanError):
+        run(graph, planned.plan, devices)
+    own, foreign = with_own_kernels(planned)
+    assert foreign > 0 and own.plan.chains == planned.plan.chains
+    assert own.plan.processors["gpu"].data_type == "image"
+    on_buffers = {graph.by_name[name].op for name in own.plan.data_types}
+    assert on_buffers <= {"reshape", "gemm"} and (planner == "codl" or on_buffers)
+    assert max_relative_error(run(graph, own.plan, devices), run(graph, placed(graph, "cpu"), devices)) < 1e-5
+    assert with_own_kernels(own) == (own, 0)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
