@@ -5,18 +5,21 @@ From Python: `session = codl.load("model.onnx")`, `outputs = session.run({"input
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from codl.api import Session, load
 
-__version__ = version("codl")
+    __version__: str
 __all__ = ["Session", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the executor (and OpenCL) only when somebody asks for it."""
+    """Import the executor (and OpenCL) only when somebody asks for it, and look the version up then."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("codl")
     if name in ("Session", "load"):
         from codl import api
 

@@ -14,8 +14,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from codl.io import to_plain
-
 out = Console(highlight=False)
 """Results."""
 log = Console(stderr=True, highlight=False)
@@ -32,6 +30,8 @@ def note(message: str) -> None:
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
+    from codl.io import to_plain  # takes a while to import, and a list of commands needs none of it
+
     print(json.dumps(to_plain(document), indent=1, allow_nan=False))
 
 

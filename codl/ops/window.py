@@ -85,7 +85,7 @@ class Window:
         lo, hi = out
         stride, pad = self.stride[direction], self.pads[direction]
         found: list[Range] = []
-        for tap in range(self.kernel[direction]) if hi > lo else ():
+        for tap in range(self.kernel[direction]):
             shift = pad - tap * self.dilation[direction]
             first, last = ceil_div(lo + shift, stride), (hi - 1 + shift) // stride
             clamped = _clamp(first, last + 1, extent)

@@ -81,8 +81,7 @@ def chain_regions(
             own[name] = region
             reads = REGISTRY[node].input_regions(graph, node, region)
             for (_, tensor), box in zip(graph.variable_inputs(node), reads, strict=True):
-                if not box.empty:
-                    needed[tensor.name] = needed[tensor.name].hull(box) if tensor.name in needed else box
+                needed[tensor.name] = needed[tensor.name].hull(box) if tensor.name in needed else box
         regions[processor] = {name: own[name] for name in operators if name in own}
     return regions
 

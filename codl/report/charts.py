@@ -82,7 +82,9 @@ class Chart:
 
 def _scale(low: float, high: float) -> tuple[float, float, float]:
     """A round axis that holds both values: (its ends, the distance of its ticks)."""
-    span = (high - low) or abs(high) or 1.0
+    span = high - low
+    if span < 1e-9 * max(1.0, abs(high)):  # all the same
+        span = max(1.0, abs(high))
     power = 10.0 ** floor(log10(span / 3))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / 4 * (1 - 1e-9))
     first, last = floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step

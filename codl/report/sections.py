@@ -24,6 +24,7 @@ FACTS = (
     ("scheduling_error", "scheduling error", "%", "part of the error: left when measured durations are replayed"),
     ("within_10_percent", "operators within 10 %", "share", "share of operators predicted within 10 % of measured"),
     ("noise", "noise", "%", "interquartile range of the measured runs over their median"),
+    ("pace", "pace", "", "time of a reference kernel during the runs over its time when the machine was described"),
     ("throughput_per_s", "throughput", "1/s", "inferences a second, one after another"),
     ("energy_j", "energy", "J", "of one inference, the device's idle power included"),
     ("average_power_w", "average power", "W", "energy over latency"),

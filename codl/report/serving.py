@@ -94,9 +94,14 @@ def figures(serving: Serving) -> list[dict[str, Any]]:
         if all(value is None for value in values):
             continue
         halves = [_lookup(row.get("confidence", {}).get("half_width", {}), key) for row in serving.rows]
-        pairs = [{"value": value, "half": half} for value, half in zip(values, halves, strict=True)]
+        pairs = [{"value": _whole(value), "half": half} for value, half in zip(values, halves, strict=True)]
         found.append({"name": name, "unit": unit, "meaning": meaning, "values": pairs})
     return found
+
+
+def _whole(value: Any) -> Any:
+    """A count as a whole number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _machine_keys(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -183,7 +188,8 @@ def _waiting(serving: Serving, end: float) -> Chart:
         for at in sorted(changes):
             waiting += changes[at]
             points.append((at * SECONDS, float(waiting)))
-        series.append(Series(name, points, "steps"))
+        if len(points) > 1:
+            series.append(Series(name, points, "steps"))
     for name, served in zip(serving.streams, serving.records[0].streams, strict=True):
         lost = [(at * SECONDS, 0.0) for at, ended in zip(served.arrived, served.ended, strict=True) if ended < 0]
         if lost:

@@ -117,8 +117,13 @@ def test_many_ranges_at_once_read_what_each_reads(
     expected = [window.reads(direction, out, extent) for out in outs]
     low, high = window.reads(direction, (starts, stops), extent)
     assert list(zip(low.tolist(), high.tolist(), strict=True)) == expected
-    low, high = window.reads(direction, (int(starts[0]), stops[:1]), extent)  # one end the same for all
-    assert (np.ravel(low).tolist(), np.ravel(high).tolist()) == ([expected[0][0]], [expected[0][1]])
+    several = np.arange(3)
+    for one_end in ((2, 3 + several), (several, 4)):  # the other end is the same for all
+        low, high = (np.broadcast_to(end, 3).tolist() for end in window.reads(direction, one_end, extent))
+        each = [np.broadcast_to(end, 3) for end in one_end]
+        assert [*zip(low, high, strict=True)] == [
+            window.reads(direction, (int(a), int(b)), extent) for a, b in zip(*each, strict=True)
+        ]
     assert channels_of_groups((starts, stops), 2, 3)[1].tolist() == [channels_of_groups(o, 2, 3)[1] for o in outs]
 
 
@@ -149,6 +154,7 @@ def test_spans_of_groups_cover_the_channels_in_order(channels: list[int], per_gr
                for c in range(start, stop)]  # fmt: skip
     assert covered == list(range(*channels))
     assert all(span.count == 1 or span.size == per_group for span in spans)
+    assert sum(span.count * span.size for span in spans) == len(covered)
     assert len(spans) <= 3  # a cut group, whole groups, a cut group
     table = np.arange(8 * 5 * per_group).reshape(-1, per_group)
     assert [v for span in spans for v in table[span.slices].ravel().tolist()] == covered
@@ -159,6 +165,7 @@ def _span(span) -> tuple[int, int, int, int]:
 
 
 def test_attributes_of_a_window() -> None:
+    assert Window((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)).padded_input is False
     attributes = {"kernel": [3, 2], "stride": (1, 2), "dilation": (1, 1), "pads": [0, 1, 2, 3]}
     node = Node("c", "conv", ("x", "w"), ("y",), attributes)
     assert Window.of(node) == Window((3, 2), (1, 2), (0, 1, 2, 3), (1, 1), False)
@@ -234,6 +241,12 @@ def test_what_cannot_be_cut_runs_whole_or_is_refused() -> None:
         output_parts(graph, gemm.name, Dimension.WIDTH, {"gpu": 0.5, "cpu": 0.5})
     with pytest.raises(PlanError, match=r"cannot be split along height; allowed: none, it runs whole$"):
         output_parts(graph, flatten.name, Dimension.HEIGHT, {"gpu": 0.5, "cpu": 0.5})
+    column = Builder((1, 4, 12, 1))
+    thin = column.graph(column.relu("x"))  # an axis of one element cannot be cut
+    with pytest.raises(
+        PlanError, match=r"cannot be split along width; allowed: (height, output_channel|output_channel, height)$"
+    ):
+        output_parts(thin, thin.nodes[0].name, Dimension.WIDTH, {"gpu": 0.5, "cpu": 0.5})
     assert output_parts(graph, conv.name, Dimension.OUTPUT_CHANNEL, {"a": 0.4, "b": 0.6})["a"].ranges[1] == (0, 3)
 
 
@@ -332,6 +345,19 @@ def test_an_operator_that_a_part_needs_nothing_of_is_left_out() -> None:
     reads = external_reads(graph, {names[-1]: dealt["cpu"]}, set())
     assert reads == {second: Region.full((1, 4, 12, 10))}  # and nothing of the other branch
     assert exits(graph, names[:2]) == (first, second)
+
+
+@pytest.mark.parametrize("kernels", [(1, 3), (3, 1)])
+def test_what_two_operators_read_of_one_value_is_needed_whole(kernels: tuple[int, int]) -> None:
+    """Whichever of them comes first: the one without a halo must not replace the other's need."""
+    b = Builder()
+    stem = b.conv("x", 4, 1)
+    graph = b.graph(b.add(*(b.conv(stem, 4, kernel) for kernel in kernels)))
+    names = [node.name for node in graph.nodes]
+    upper = output_parts(graph, names[-1], Dimension.HEIGHT, {"gpu": 0.5, "cpu": 0.5})["gpu"]
+    own = chain_regions(graph, names, {"gpu": upper, "cpu": upper})["gpu"]
+    assert upper.ranges[2] == (0, 6) and own[stem].ranges[2] == (0, 7)
+    assert external_reads(graph, {name: own[name] for name in names[1:]}, set(names[1:]))[stem].ranges[2] == (0, 7)
 
 
 def test_outputs_that_are_left_out_leave_no_chain() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from codl.cli.app import COMMANDS
 from tests.conftest import Outcome
 
 Codl = Callable[..., Outcome]
@@ -24,6 +27,29 @@ def test_help_shows_an_example(codl: Codl, command: str) -> None:
     outcome = codl(command, "--help")
     assert outcome.code == 0
     assert "codl " + command in outcome.out
+
+
+def test_the_list_of_commands_says_what_each_says_itself(codl: Codl) -> None:
+    listed = " ".join(codl("--help").out.replace("│", " ").split())
+    for name, (_, summary) in COMMANDS.items():
+        assert f"{name} {summary}" in listed
+        assert summary in " ".join(codl(name, "--help").out.split())
+    assert "Did you mean 'simulate'?" in " ".join(codl("simulat").err.replace("│", " ").split())
+
+
+def test_the_list_of_commands_imports_no_command() -> None:
+    code = """
+import sys
+from codl.cli import main
+sys.argv = ["codl", "--help"]
+try:
+    main()
+finally:
+    slow = {"numpy", "onnx", "pydantic", "pint", "jinja2", "simpy", "pyopencl"}
+    print(sorted(slow & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
 
 
 def test_simulate_prints_every_contracted_key(codl: Codl) -> None:

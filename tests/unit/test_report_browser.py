@@ -97,7 +97,7 @@ def workload_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert scenario.workload is not None
     begun: list[Begun] = []
     rows, records = workload_rows(
-        Workspace(hw.load("sd865")), scenario.workload, scenario.models[0], scenario.planners[0], begun
+        Workspace(hw.load("sd865")), scenario.workload, scenario.models[0], scenario.planners[1], begun
     )
     served = Serving(scenario.workload, rows, records, busy_intervals(begun))
     fidelity = Fidelity([Ranking("m", 2, 0.1, None)], [Moved("processors.gpu.enqueue", 1.5, 7)], True, 0.1)
