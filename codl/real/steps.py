@@ -106,6 +106,11 @@ class Schedule:
                 step.flush = step.place.queue is not None
 
     @property
+    def last(self) -> tuple[int, ...]:
+        """The last step of each lane, the host's too."""
+        return tuple(self._last.values())
+
+    @property
     def ends(self) -> tuple[int, ...]:
         """The last step of each lane that runs on a device: what the host waits for at the end."""
         return tuple(index for index in self._last.values() if self.steps[index].place is not HOST)

@@ -31,8 +31,8 @@ class _Times:
 
 
 def end_ns(schedule: Schedule, record: Record, clocks: Mapping[str, ClockOffset]) -> int | None:
-    """When the last step ended, on the host clock; None without steps."""
-    ends = [_end(step, done, clocks) for step, done in zip(schedule.steps, record.done, strict=True)]
+    """When the last step ended, on the host clock; None without steps. A lane's last step ends last."""
+    ends = [_end(schedule.steps[index], record.done[index], clocks) for index in schedule.last]
     return max(ends, default=None)
 
 
