@@ -42,7 +42,7 @@ def weight_transform(m: int) -> NDArray[np.float64]:
 
 ALGORITHMS = {f"winograd{m}": m for m in POINTS}
 CHUNK = 128
-"""Input channels that `winograd.cl` transforms at once."""
+"""Most input channels that `winograd.cl` transforms at once; half as many where there are no more."""
 MOST_TILES = {2: 48, 4: 24}
 """Tiles of a work-item on a CPU device, by m: transformed inputs and sums should stay in a core's cache."""
 LEAST_TILES = 4
@@ -81,19 +81,19 @@ def transformed_weights(weights: np.ndarray, m: int) -> np.ndarray:
     return spread.astype(np.float32).reshape(-1, *weights.shape[:2])
 
 
-def streamed_weights(weights: np.ndarray, m: int, width: int) -> np.ndarray:
-    """Transformed weights as `winograd.cl` reads them, one after the other: for each CHUNK of input channels,
+def streamed_weights(weights: np.ndarray, m: int, width: int, chunk: int) -> np.ndarray:
+    """Transformed weights as `winograd.cl` reads them, one after the other: for each `chunk` of input channels,
     [(m + 2)^2][ceil(OC / width)][channels of the chunk][width], filled up with zeros. Flat."""
     points, (channels, depth) = (m + 2) ** 2, weights.shape[:2]
     blocks = ceil_div(channels, width)
     packed = np.zeros(depth * points * blocks * width, dtype=np.float32)
     for block in range(blocks):
         part = transformed_weights(weights[block * width : (block + 1) * width], m).transpose(0, 2, 1)
-        for start in range(0, depth, CHUNK):
-            stop = min(start + CHUNK, depth)
-            chunk = packed[start * points * blocks * width : stop * points * blocks * width]
-            chunk = chunk.reshape(points, blocks, stop - start, width)
-            chunk[:, block, :, : part.shape[2]] = part[:, start:stop]
+        for start in range(0, depth, chunk):
+            stop = min(start + chunk, depth)
+            panels = packed[start * points * blocks * width : stop * points * blocks * width]
+            panels = panels.reshape(points, blocks, stop - start, width)
+            panels[:, block, :, : part.shape[2]] = part[:, start:stop]
     return packed
 
 
@@ -155,10 +155,11 @@ def program(request: KernelRequest) -> KernelProgram:
 
 def _cpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
     width = 2 * simd(request.device)
+    chunk = CHUNK if parts.depth > CHUNK // 2 else CHUNK // 2
     weights, bias = f"{parts.key}/weights/stream{width}", f"{parts.key}/bias/padded{width}"
     constants = LazyConstants(
         {
-            weights: lambda: streamed_weights(parts.weights, m, width),
+            weights: lambda: streamed_weights(parts.weights, m, width, chunk),
             bias: lambda: padded(parts.bias, width),
         }
     )
@@ -177,7 +178,7 @@ def _cpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
         ("LEAST", LEAST_TILES),
         ("OUT", m),
         ("MOST", _most_tiles(request.device, m)),
-        ("CHUNK", CHUNK),
+        ("CHUNK", chunk),
         ("BLOCKS", MOST_CHANNELS // width),
         *ends,
     )
