@@ -137,7 +137,9 @@ def adaptive_executor(runs: Sequence[Prepared], devices: Assignment) -> Adaptive
 
 
 def _for_state(workspace: Workspace, nominal: Prepared, state: State, planner: str) -> Prepared:
-    there = replace(workspace, hardware=left_by(workspace.hardware, state))
+    images = any(use.data_type == "image" for use in nominal.plan.processors.values())
+    data_type = "image" if images else "buffer"  # what is cheapest in this state would lie elsewhere
+    there = replace(workspace, hardware=left_by(workspace.hardware, state), data_type=data_type)
     plan = there.prepare(nominal.model, planner).plan
     plan = plan.model_copy(update={"hardware": nominal.plan.hardware})
     return replace(nominal, plan=plan, tasks=lower(nominal.graph, plan))
