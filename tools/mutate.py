@@ -176,7 +176,7 @@ def _alternatives(node: ast.AST, parent: ast.AST, field: str) -> Iterator[Any]:
             yield ast.copy_location(ast.Attribute(node.value, NAMES[name], ast.Load()), node)
         case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
             yield operand
-        case ast.Return(value=value) if value is not None:
+        case ast.Return(value=value) if value is not None and ast.unparse(value) != "None":
             yield ast.copy_location(ast.Return(ast.Constant(None)), node)
         case ast.Continue():
             yield ast.copy_location(ast.Break(), node)

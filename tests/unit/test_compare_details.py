@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from codl.compare import Comparison, GroupError, TaskError, compare_traces, moved_constants, record, regret
+from codl.compare import (
+    Comparison,
+    GroupError,
+    TaskError,
+    compare_traces,
+    moved_constants,
+    rank_correlation,
+    record,
+    regret,
+)
 from codl.compare.comparison import handing_over
 from codl.compare.drift import BOUND
 from codl.compare.errors import grouped
@@ -85,6 +94,11 @@ def test_the_row_in_full() -> None:
         "operators": [{"name": "o@gpu", **group}],
         "worst": [{"task": "a", "simulated_ms": 3.0, "measured_ms": 2.0, "error": 0.5, "term": "x", "reason": "why"}],
     }  # fmt: skip
+
+
+def test_a_row_counts_operators_within_ten_percent() -> None:
+    within = [comparison(task("a", ns, 100)).row()["within_10_percent"] for ns in (90, 110, 111)]
+    assert within == [1.0, 1.0, 0.0]
 
 
 def test_names_come_from_the_caller_then_from_the_prediction() -> None:
@@ -169,6 +183,9 @@ def test_three_of_four_tasks_that_agree_are_enough() -> None:
     four = [task("a", 100, 130), task("b", 100, 130), task("c", 100, 130), task("d", 100, 90)]
     assert len(moved_constants([comparison(*four, measured=400)])) == 1
     assert not moved_constants([comparison(*four[1:], measured=300)])  # two of three
+    as_predicted = [task("e", 100, 100), task("f", 100, 100)]
+    assert not moved_constants([comparison(*four[:3], *as_predicted, measured=500)])  # three of five
+    assert not moved_constants([comparison(task("a", 100, 125))], bound=0.25)
 
 
 def test_a_difference_of_a_hundredth_of_all_runs_is_not_worth_a_word() -> None:
@@ -207,3 +224,5 @@ def test_a_recording_in_full() -> None:
 def test_regret_is_relative_to_the_plan_measured_fastest() -> None:
     assert regret([(3, 40), (2, 50), (4, 60)]) == pytest.approx(0.25)
     assert regret([(1, 7)]) == 0
+    assert rank_correlation([(1, 10), (2, 10)]) is None  # measured alike
+    assert rank_correlation([(1, 10), (2, 20)]) == 1.0 and rank_correlation([(1, 20), (2, 10)]) == -1.0
