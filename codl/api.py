@@ -98,6 +98,7 @@ def load(
     devices: Sequence[str | None] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     adapt: bool = False,
+    storage: str = "float32",
 ) -> Session:
     """Plan and compile a model for this machine.
 
@@ -109,6 +110,8 @@ def load(
         shapes: input sizes by name, where the model leaves them open.
         adapt: keep plans for a busy CPU and a busy GPU ready too, and change between them as measured latencies tell,
             inside an inference where that costs little. Not with `plan`.
+        storage: of the weights of matrix products, `float32` or `float16`: on a CPU device the latter is stored where
+            that is faster; outputs may differ by 1e-2 of their range then.
 
     Raises:
         CodlError: see `codl.errors`; this machine is described first if it has no description yet.
@@ -117,7 +120,7 @@ def load(
 
     cpu, gpu = devices or (None, None)
     require_executable(str(model))
-    workspace = Workspace(load_or_calibrate(cpu=cpu, gpu=gpu), shapes=shapes or {})
+    workspace = Workspace(load_or_calibrate(cpu=cpu, gpu=gpu, storage=storage), shapes=shapes or {})
     if plan is None:
         runs = [workspace.prepare(str(model), planner)]
         if adapt:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from codl import models
-from codl.calibrate import PaceMeter, fingerprint
+from codl.calibrate import STORAGES, PaceMeter, fingerprint
 from codl.compare import Comparison, compare_traces, rank_correlation, regret
 from codl.compare.diverse import diverse_plans
 from codl.cost import CostModel
@@ -119,7 +119,7 @@ def compare_plans(
             error = None
             if expected is not None:
                 error = max_relative_error(measurement.outputs, expected)
-                require_agreement(run.model, error)
+                require_agreement(run.model, error, run.storage)
             found.append(_compared(run, measurement, error, reference / first, pace))
     return found
 
@@ -149,7 +149,7 @@ def require_this_machine(hardware: Hardware, devices: Assignment) -> None:
 
     Overrides (`--set`) change what is predicted on purpose and are no obstacle.
     """
-    if hardware.fingerprint == fingerprint(devices):
+    if hardware.fingerprint in [fingerprint(devices, storage) for storage in STORAGES]:
         return
     this = fingerprint(devices)
     raise InputError(

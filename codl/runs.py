@@ -19,6 +19,7 @@ from codl.errors import BoundExceeded, InputError, PlanError
 from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import REGISTRY
+from codl.ops.launch import FLOAT16
 from codl.plan.evaluate import chain_boxes
 from codl.plan.ideal import ideal_ms
 from codl.plan.layouts import with_layouts
@@ -40,6 +41,8 @@ IDEAL = "ideal"
 CHECK_BOUND = 1e-3
 """`--check` accepts this error of a whole network's outputs, relative to the largest magnitude of each, in float32:
 a few hundred operators of up to 1e-5 each (`OpSpec.tolerance`), summed, never came near it."""
+CHECK_BOUND_FLOAT16 = 1e-2
+"""The same where weights of matrix products are stored as float16, which rounds each by up to 5e-4."""
 Row = dict[str, Any]
 
 
@@ -53,6 +56,12 @@ class Prepared:
     cost: CostModel
     plan: Plan
     tasks: TaskGraph
+
+    @property
+    def storage(self) -> str:
+        """`float16` where kernels store weights so, else `float32`."""
+        used = (algorithm for chosen in self.plan.algorithms.values() for algorithm in chosen.values())
+        return "float16" if any(algorithm.endswith(FLOAT16) for algorithm in used) else "float32"
 
     @property
     def data_type(self) -> str:
@@ -217,6 +226,7 @@ def measured_row(run: Prepared, executor: Executor, measurement: Measurement) ->
     latency = measurement.median_ms
     makespan = max(1, trace.makespan_ns)
     row = _plan_row(run) | {
+        "storage": run.storage,
         "latency_ms": latency,
         "throughput_per_s": 1e3 / latency if latency else 0.0,
         "peak_memory_mb": executor.memory_bytes / 1e6,
@@ -290,9 +300,10 @@ def check_outputs(run: Prepared, inputs: Mapping[str, np.ndarray], outputs: Mapp
     return max_relative_error(outputs, reference)
 
 
-def require_agreement(model: str, error: float) -> None:
-    """Raise `BoundExceeded` where outputs differ from the reference by more than float32 explains."""
-    if not error <= CHECK_BOUND:
+def require_agreement(model: str, error: float, storage: str = "float32") -> None:
+    """Raise `BoundExceeded` where outputs differ from the reference by more than the storage of weights explains."""
+    bound = CHECK_BOUND_FLOAT16 if storage == "float16" else CHECK_BOUND
+    if not error <= bound:
         raise BoundExceeded(
-            f"{model}: outputs differ from ONNX Runtime's by {error:.2g} of their range (bound {CHECK_BOUND:g})"
+            f"{model}: outputs differ from ONNX Runtime's by {error:.2g} of their range (bound {bound:g})"
         )

@@ -21,10 +21,13 @@ from codl.real.launcher import traits
 from codl.real.overheads import overheads
 
 __all__ = [
-    "NOISE_LIMIT", "PaceMeter", "Progress", "TooNoisyError",
+    "NOISE_LIMIT", "STORAGES", "PaceMeter", "Progress", "TooNoisyError",
     "cache", "calibrate", "collect", "fingerprint", "load_or_calibrate", "partial_path",
 ]  # fmt: skip
 
+STORAGES = ("float32", "float16")
+"""Number formats of weights: with float16, kernel variants that store them so are measured too, and used where they are
+faster."""
 REVISION = 4
 """Of the method: descriptions made by an older one are not used."""
 NOISE_LIMIT = 0.25
@@ -70,6 +73,7 @@ class TooNoisyError(InputError):
 def calibrate(
     assignment: Assignment, *, name: str = HOST, report: Progress | None = None, quick: bool = False,
     thorough: bool = False, noise_limit: float = NOISE_LIMIT, partial: Path | None = None,
+    storage: str = STORAGES[0],
 ) -> Hardware:  # fmt: skip
     """Measure this machine and describe it. Writes nothing (see `cache`).
 
@@ -79,16 +83,19 @@ def calibrate(
         thorough: more rounds, minutes instead of about one.
         noise_limit: refuse above this noise (see `NOISE_LIMIT`).
         partial: a file for the rounds measured so far; an interrupted calibration goes on from there.
+        storage: one of `STORAGES`.
 
     Raises:
+        InputError: no such storage.
         TooNoisyError: the reference kernel's times spread by more than `noise_limit`.
         DeviceError: a device failed or a kernel does not build.
     """
     told = report or Silent()
-    results = collect(assignment, report=told, quick=quick, thorough=thorough, partial=partial)
+    require_storage(storage)
+    results = collect(assignment, report=told, quick=quick, thorough=thorough, partial=partial, storage=storage)
     told.step("fitting unit times")
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    description = describe(results, name, fingerprint(assignment), today)
+    description = describe(results, name, fingerprint(assignment, storage), today)
     for lane in _LANES:
         if not results.noise(lane) <= noise_limit:
             raise TooNoisyError(
@@ -103,7 +110,7 @@ def calibrate(
 
 def collect(
     assignment: Assignment, *, report: Progress | None = None, quick: bool = False, thorough: bool = False,
-    partial: Path | None = None,
+    partial: Path | None = None, storage: str = STORAGES[0],
 ) -> Results:  # fmt: skip
     """Run the probes and nothing else: the measurements that a description is fitted to (see `calibrate`)."""
     told = report or Silent()
@@ -111,7 +118,7 @@ def collect(
     told.total(2 + WARM_UPS + rounds[1] + 1)
     told.step("preparing probes")
     graph = probe_graph(quick)
-    program = build_sequence(graph, assignment, _LANES)
+    program = build_sequence(graph, assignment, _LANES, storage == "float16")
     samples = measure(graph, program, assignment, rounds, told.step, partial)
     told.total(2 + WARM_UPS + samples.rounds + 1)
     found = assignment.for_lanes(_LANES)
@@ -120,11 +127,18 @@ def collect(
     return Results(graph, program, samples, assignment, device_traits, costs)
 
 
-def fingerprint(assignment: Assignment) -> str:
-    """Identifies what a description of this machine depends on: its processor, the devices and who plays what, and the
-    kernels and the method that measured it."""
+def require_storage(storage: str) -> None:
+    """Raise `InputError` for a storage of weights that there is not."""
+    if storage not in STORAGES:
+        raise InputError(f"storage {storage!r}: allowed are {' and '.join(STORAGES)}")
+
+
+def fingerprint(assignment: Assignment, storage: str = STORAGES[0]) -> str:
+    """Identifies what a description of this machine depends on: its processor, the devices and who plays what, the
+    kernels, how they may store weights, and the method that measured it."""
     facts = {key: value for key, value in machine().items() if key in ("cpu", "cores", "usable_cores", "machine")}
-    return digest([REVISION, facts, assignment.cpu, assignment.gpu, assignment.shared_memory, _kernel_sources()])
+    devices = [assignment.cpu, assignment.gpu, assignment.shared_memory]
+    return digest([REVISION, facts, *devices, _kernel_sources(), *([] if storage == STORAGES[0] else [storage])])
 
 
 def _kernel_sources() -> str:
@@ -134,34 +148,38 @@ def _kernel_sources() -> str:
     return digest({path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files})
 
 
-def partial_path(assignment: Assignment) -> Path:
+def partial_path(assignment: Assignment, storage: str = STORAGES[0]) -> Path:
     """Where an interrupted calibration keeps its rounds."""
-    return host_path(fingerprint(assignment)).with_suffix(".partial.json")
+    return host_path(fingerprint(assignment, storage)).with_suffix(".partial.json")
 
 
-def cache(description: Hardware, assignment: Assignment) -> Path:
-    """Keep a description as this machine's `host`; returns the file.
+def cache(description: Hardware, assignment: Assignment, storage: str = STORAGES[0]) -> Path:
+    """Keep a description as this machine's `host` with this storage of weights; returns the file.
 
     Raises:
         FileError: the folder cannot be written.
     """
-    path = host_path(fingerprint(assignment))
+    path = host_path(fingerprint(assignment, storage))
     path.parent.mkdir(parents=True, exist_ok=True)
     write(description, path)
     return path
 
 
-def load_or_calibrate(cpu: str | None = None, gpu: str | None = None, report: Progress | None = None) -> Hardware:
-    """The description of this machine with these devices; made, and kept, where there is none yet.
+def load_or_calibrate(
+    cpu: str | None = None, gpu: str | None = None, report: Progress | None = None, storage: str = STORAGES[0]
+) -> Hardware:
+    """The description of this machine with these devices and this storage of weights; made, and kept, where there is
+    none yet.
 
     A description of another machine, or of other devices of this one, has another fingerprint and is not found. One
     that cannot be read (from an older version) is made anew. One made on a noisy machine is used but not kept.
 
     Raises:
-        DeviceError: see `calibrate`.
+        InputError, DeviceError: see `calibrate`.
     """
+    require_storage(storage)
     assignment = choose(cpu, gpu)
-    path = host_path(fingerprint(assignment))
+    path = host_path(fingerprint(assignment, storage))
     if path.is_file():
         try:
             known = read(path)
@@ -171,10 +189,10 @@ def load_or_calibrate(cpu: str | None = None, gpu: str | None = None, report: Pr
             if known.fingerprint == path.stem:
                 return known
     try:
-        made = calibrate(assignment, report=report, partial=partial_path(assignment))
+        made = calibrate(assignment, report=report, partial=partial_path(assignment, storage), storage=storage)
     except TooNoisyError as noisy:
         if report:
             report.note(f"{noisy}; going on with what was measured, which is not kept")
         return noisy.description
-    cache(made, assignment)
+    cache(made, assignment, storage)
     return made

@@ -18,7 +18,7 @@ from codl.cost.choice import matcher
 from codl.cost.features import FORMS
 from codl.cost.fit import fit_units
 from codl.hardware import Kernel, Processor
-from codl.ops.launch import DeviceTraits
+from codl.ops.launch import FLOAT16, DeviceTraits
 from codl.ops.spec import Work
 
 _FIELDS = frozenset(field.name for field in fields(Work))
@@ -128,6 +128,7 @@ def _candidates(
                     blocks=sizes,
                     parallel=parallel,
                     tile=tile,
+                    weight_bytes=2 if algorithm.endswith(FLOAT16) else 4,
                 )
                 for condition in conditions
             ]
@@ -137,6 +138,7 @@ def _formulas(
     kind: str, algorithm: str, processor: Processor, traits: DeviceTraits
 ) -> Iterator[tuple[str, dict[str, int], tuple[str, ...], int]]:
     """(form, blocks, parallel axes, Winograd tile) to try."""
+    algorithm = algorithm.removesuffix(FLOAT16)
     if kind not in _PRODUCTS:
         yield "stream", {}, (), 0
         if traits.cpu:

@@ -261,13 +261,14 @@ def is_producer(node: Node) -> bool:
     return node.name.startswith(_PRODUCER)
 
 
-def probes(graph: Graph, host: bool) -> Iterator[Probe]:
+def probes(graph: Graph, host: bool, float16: bool = False) -> Iterator[Probe]:
     """What to time of each operator: all of it by every kernel variant, and parts by height and by output channel.
 
     Which part depends on the operator's place in the list, so that shares and offsets vary.
 
     Args:
         host: for the processor that also runs the fallback.
+        float16: variants that store weights as float16, too.
     """
     for index, node in enumerate(node for node in graph.nodes if not is_producer(node)):
         spec = REGISTRY[node]
@@ -282,7 +283,7 @@ def probes(graph: Graph, host: bool) -> Iterator[Probe]:
                     continue
                 share = (0.3, 0.65, 0.45)[(index + position) % 3]
                 parts.append(_part(whole, dimensions[dimension], share, step, index % 2 == 1))
-        for algorithm in spec.algorithms(graph, node):
+        for algorithm in spec.variants(graph, node, "buffer") if float16 else spec.algorithms(graph, node):
             for part in dict.fromkeys(parts):
                 yield Probe(node, part, algorithm)
 

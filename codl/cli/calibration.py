@@ -26,6 +26,7 @@ def calibrate(
         Path | None,
         typer.Option("-o", "--output", metavar="hardware/NAME.yaml", help="Also write the description here."),
     ] = None,
+    storage: options.Storage = options.FLOAT32,
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
     thorough: Annotated[
@@ -41,13 +42,14 @@ def calibrate(
     from codl.real.devices import choose
 
     options.require_folders(output)
-    options.require_folders(output)
     assignment = choose(cpu, gpu)
-    partial = partial_path(assignment)
+    partial = partial_path(assignment, storage)
     name = output.stem if output else hw.HOST
     try:
         with progress("Describing this machine") as ticker:
-            description = measure(assignment, name=name, report=ticker, thorough=thorough, partial=partial)
+            description = measure(
+                assignment, name=name, report=ticker, thorough=thorough, partial=partial, storage=storage
+            )
     except KeyboardInterrupt:
         if partial.exists():
             note("the rounds measured so far are kept for an hour: run the same command again to go on")
@@ -55,7 +57,8 @@ def calibrate(
     if output:
         hw.write(description, output)
         note(f"wrote {output}")
-    note(f"wrote {cache(description.model_copy(update={'name': hw.HOST}), assignment)}; it is `host` from now on")
+    made = cache(description.model_copy(update={"name": hw.HOST}), assignment, storage)
+    note(f"wrote {made}; it is `host` from now on" + (f" with --storage {storage}" * (storage != options.FLOAT32)))
 
 
 def predict(

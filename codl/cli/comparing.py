@@ -56,6 +56,7 @@ def compare(
     force: Annotated[
         bool, typer.Option("--force", help="Compare although the description is of another machine.")
     ] = False,
+    storage: options.Storage = options.FLOAT32,
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
     data_type: options.DataType = "auto",
@@ -75,7 +76,7 @@ def compare(
     options.require_folders(report)
     if sim is None and real is None:
         only_one(scenario=scenario)
-        asked = _Asked(str(scenario), hardware, plans, runs, cpu, gpu, data_type, options.shapes(shape), force)
+        asked = _Asked(str(scenario), hardware, plans, runs, cpu, gpu, data_type, options.shapes(shape), force, storage)
         found = _scenario(asked)
         entries = [_entry(one) for one in found]
     elif scenario is not None or sim is None or real is None:
@@ -114,6 +115,7 @@ class _Asked:
     data_type: str
     shapes: dict[str, tuple[int, ...]]
     force: bool
+    storage: str
 
 
 def _scenario(asked: _Asked) -> list[Compared]:
@@ -124,7 +126,9 @@ def _scenario(asked: _Asked) -> list[Compared]:
     chosen = load_scenario(asked.scenario)
     for model in chosen.models:
         require_executable(model)
-    workspace = scenario_workspace(chosen, asked.hardware, asked.data_type, None, asked.shapes, asked.cpu, asked.gpu)
+    workspace = scenario_workspace(
+        chosen, asked.hardware, asked.data_type, None, asked.shapes, asked.cpu, asked.gpu, asked.storage
+    )
     devices = choose(asked.cpu, asked.gpu)
     if not asked.force and not workspace.hardware.settings:
         require_this_machine(workspace.hardware, devices)

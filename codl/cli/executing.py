@@ -58,6 +58,7 @@ def execute(
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Keep plans for busy processors ready too, and change between them.")
     ] = False,
+    storage: options.Storage = options.FLOAT32,
     trace: options.TraceFile = None,
     report: options.ReportFile = None,
     shape: options.Shapes = None,
@@ -77,7 +78,9 @@ def execute(
     devices = choose(cpu, gpu)
     rows: list[Row] = []
     entries: list[Entry] = []
-    count, asked = _to_execute(scenario, model, planner, plan, cpu, gpu, data_type, options.shapes(shape), adapt)
+    count, asked = _to_execute(
+        scenario, model, planner, plan, cpu, gpu, data_type, options.shapes(shape), adapt, storage
+    )
     if count > 1 and (trace or output_file):
         raise InputError("--trace and --output take one run; choose it with --model and --planner, or --plan")
     with stages("plans", count) as progress:
@@ -107,12 +110,12 @@ def execute(
             adapting.show(row)
     for row in rows:
         if check:
-            require_agreement(row["model"], row["max_relative_error"])
+            require_agreement(row["model"], row["max_relative_error"], row["storage"])
 
 
 def _to_execute(
     scenario: str | None, model: str | None, planner: str, plan: Path | None, cpu: str | None, gpu: str | None,
-    data_type: str, shapes: dict[str, tuple[int, ...]], adapt: bool,
+    data_type: str, shapes: dict[str, tuple[int, ...]], adapt: bool, storage: str,
 ) -> tuple[int, Iterator[adapting.Ready]]:  # fmt: skip
     """How many models and planners are asked for, and the plans of each when it is asked for."""
     if plan:
@@ -120,7 +123,7 @@ def _to_execute(
             raise InputError("--adapt: a given plan leaves nothing to choose")
         read = Plan.read(plan)
         require_executable(read.model.name)
-        workspace = Workspace(load_hardware(read.hardware.name, None, cpu, gpu), data_type, shapes)
+        workspace = Workspace(load_hardware(read.hardware.name, None, cpu, gpu, storage), data_type, shapes)
         run, foreign = with_own_kernels(workspace.reuse(read))
         if foreign:
             whose = f"the kernels of {read.hardware.name}"
@@ -128,12 +131,12 @@ def _to_execute(
         return 1, iter([adapting.Ready([run])])
     if model:
         require_executable(model)
-        workspace = Workspace(load_hardware("host", None, cpu, gpu), data_type, shapes)
+        workspace = Workspace(load_hardware("host", None, cpu, gpu, storage), data_type, shapes)
         return 1, iter([adapting.ready(workspace, model, planner, adapt)])
     chosen = load_scenario(str(scenario))
     for name in chosen.models:
         require_executable(name)
-    workspace = scenario_workspace(chosen, None, data_type, None, shapes, cpu, gpu)
+    workspace = scenario_workspace(chosen, None, data_type, None, shapes, cpu, gpu, storage)
     pairs = [(name, each) for name in chosen.models for each in chosen.planners if each != IDEAL]
     adapts = {name: adapt or adapting.wanted(chosen, name) for name in chosen.models}
     return len(pairs), (adapting.ready(workspace, name, each, adapts[name]) for name, each in pairs)

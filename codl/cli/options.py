@@ -46,6 +46,17 @@ CpuDevice = Annotated[
 GpuDevice = Annotated[str | None, typer.Option("--gpu", metavar="DEVICE", help="Device that plays the GPU.")]
 
 
+FLOAT32 = "float32"
+Storage = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        metavar="float32|float16",
+        help="Of the weights of matrix products, on `host`: float16 is read twice as fast; outputs may differ by 1e-2.",
+    ),
+]
+
+
 def require_folders(*paths: Path | None) -> None:
     """Raise `FileError` where an output cannot be put: before the work, not after it."""
     for path in paths:

@@ -38,6 +38,7 @@ def plan(
         ),
     ] = None,
     data_type: options.DataType = "auto",
+    storage: options.Storage = options.FLOAT32,
     objective: Annotated[
         str | None,
         typer.Option(
@@ -78,7 +79,9 @@ def plan(
         raise InputError(f"{' and '.join(chosen)} exclude each other")
     if chosen and objective not in (None, OBJECTIVE_OF_BOUND.get(chosen[0])):
         raise InputError(f"{chosen[0]} does not go with --objective {objective}")
-    workspace = Workspace(load_hardware(hardware), data_type, options.shapes(shape), objective or "latency")
+    workspace = Workspace(
+        load_hardware(hardware, storage=storage), data_type, options.shapes(shape), objective or "latency"
+    )
     if front:
         _front(pareto(workspace, model, planner or "optimal"), model, output, json)
         return

@@ -387,7 +387,8 @@ def launches(work: Any, kernel: Kernel, processor: Processor) -> float:
 
 def traffic(work: Any, kernel: Kernel, processor: Processor) -> Any:
     """Bytes that cross the memory bus: the compulsory ones, and scratch data that the last-level cache cannot hold."""
-    compulsory = 1.0 * (work.input_bytes + work.output_bytes + work.weight_bytes) * (kernel.element_bytes / FLOAT)
+    weights = work.weight_bytes * (kernel.weight_bytes / FLOAT)
+    compulsory = 1.0 * (work.input_bytes + work.output_bytes + weights) * (kernel.element_bytes / FLOAT)
     if not kernel.tile or kernel.form == "tiled-winograd":  # fused: its scratch data never leave the core's cache
         return compulsory
     tiles, points = _tiles(work, kernel)

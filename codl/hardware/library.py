@@ -49,6 +49,8 @@ class Kernel(Strict):
     """Width of its work-groups: blocks along out_w are padded to a multiple of it (or half of it, if that will do)."""
     element_bytes: Literal[2, 4] = 4
     """2 where the library stores float32 tensors as float16."""
+    weight_bytes: Literal[2, 4] = 4
+    """2 where the kernel stores weights as float16 and everything else as float32."""
     compute: dict[str, SecondsPerFlop] = {}
     """Unit times that scale with the clock."""
     memory: dict[str, SecondsPerByte] = {}

@@ -25,6 +25,7 @@ class Gemm(OpSpec):
 
     family: ClassVar[str] = "gemm"
     onnx_types: ClassVar[tuple[str, ...]] = ("Gemm", "MatMul")
+    float16: ClassVar[frozenset[str]] = frozenset({"gemm"})
     tolerance: ClassVar[float] = 1e-5
 
     def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
@@ -89,6 +90,7 @@ class Gemm(OpSpec):
                 weights=lambda: graph.constants[node.inputs[1]][:, start:stop].T[None],
                 bias=lambda: _bias(graph, node, start, stop),
                 activation=node.activation,
+                weight_bytes=request.weight_bytes,
             )
             programs.append(program(problem, request.device))
         return joined(programs)

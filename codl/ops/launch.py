@@ -70,6 +70,10 @@ class DeviceTraits:
     """Preferred float vector width: 16 with AVX-512, 8 with AVX2, 1 on most GPUs."""
 
 
+FLOAT16 = "-float16"
+"""What the names of kernel variants end with that store weights as float16. They compute in float32."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelRequest:
     """One kernel task, to be turned into launches.
@@ -85,6 +89,11 @@ class KernelRequest:
     output: View
     algorithm: str
     device: DeviceTraits
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of a weight in memory. Kernels for GPUs know float32 only."""
+        return 2 if self.algorithm.endswith(FLOAT16) and self.device.cpu else 4
 
 
 @dataclass(frozen=True, slots=True)

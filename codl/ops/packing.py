@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+DTYPES = {4: "float32", 2: "float16"}
+"""Number format of weights, by bytes."""
+
 
 class LazyConstants(Mapping[str, np.ndarray]):
     """Constants that are computed on access: a caller that holds a key's buffer already never pays for packing."""
@@ -26,16 +29,16 @@ class LazyConstants(Mapping[str, np.ndarray]):
         return LazyConstants({**self._makers, **other._makers})
 
 
-def panels(weights: np.ndarray, width: int, chunk: int) -> np.ndarray:
+def panels(weights: np.ndarray, width: int, chunk: int, dtype: str = "float32") -> np.ndarray:
     """(G, OC, K) weights as, for each group and each chunk of k, [ceil(OC / width)][k in the chunk][width].
 
     The last panel is filled up with zeros. Flat.
     """
     count, channels, depth = weights.shape
     if depth == 0:
-        return np.zeros(1, dtype=np.float32)  # a buffer cannot be empty
+        return np.zeros(1, dtype=dtype)  # a buffer cannot be empty
     blocks = -(-channels // width)
-    packed = np.zeros((count, depth * blocks, width), dtype=np.float32)
+    packed = np.zeros((count, depth * blocks, width), dtype=dtype)
     for block in range(blocks):  # by panel: the transposed copy stays in cache
         part = weights[:, block * width : (block + 1) * width]
         for start in range(0, depth, chunk):

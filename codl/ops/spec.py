@@ -12,7 +12,7 @@ from enum import Enum
 from typing import ClassVar
 
 from codl.graph import Graph, Node
-from codl.ops.launch import KernelProgram, KernelRequest
+from codl.ops.launch import FLOAT16, KernelProgram, KernelRequest
 from codl.region import Region
 
 
@@ -71,12 +71,14 @@ class OpSpec(ABC):
         family: the name that `Node.op` holds.
         onnx_types: the ONNX operator types that become this family.
         host_only: only a processor of kind cpu can run it (the fallback).
+        float16: those of the `algorithms` that can also store weights as float16.
         tolerance: largest accepted error of one operator, relative to the output's largest magnitude, float32.
     """
 
     family: ClassVar[str]
     onnx_types: ClassVar[tuple[str, ...]] = ()
     host_only: ClassVar[bool] = False
+    float16: ClassVar[frozenset[str]] = frozenset()
     tolerance: ClassVar[float] = 1e-5
 
     def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
@@ -103,7 +105,7 @@ class OpSpec(ABC):
 
     @abstractmethod
     def program(self, request: KernelRequest) -> KernelProgram:
-        """The launches that compute `request.out` with `request.algorithm` (which `algorithms` lists)."""
+        """The launches that compute `request.out` with `request.algorithm` (of `algorithms`, or a float16 twin)."""
 
     def image_algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
         """As `algorithms`, of kernels whose variable inputs and output are images (docs/data-types.md); none unless a
@@ -115,5 +117,9 @@ class OpSpec(ABC):
         raise NotImplementedError(f"{self.family} has no kernels on images")
 
     def variants(self, graph: Graph, node: Node, data_type: str) -> tuple[str, ...]:
-        """The kernel variants that work on a data type, `buffer` or `image`."""
-        return self.image_algorithms(graph, node) if data_type == "image" else self.algorithms(graph, node)
+        """The kernel variants that work on a data type, `buffer` or `image`; on buffers also, after the `algorithms`,
+        their twins that store weights as float16: less exact, and measured only where that is asked for."""
+        if data_type == "image":
+            return self.image_algorithms(graph, node)
+        plain = self.algorithms(graph, node)
+        return (*plain, *(f"{name}{FLOAT16}" for name in plain if name in self.float16))

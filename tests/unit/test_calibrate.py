@@ -19,6 +19,7 @@ from codl.calibrate.measure import Samples, noise, occupancy
 from codl.calibrate.network import image_probes, is_producer, probe_graph, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, Sequence
 from codl.cost import CostModel
+from codl.errors import InputError
 from codl.graph import Graph
 from codl.hardware import Cluster, Kernel, Processor, read, write
 from codl.ops import REGISTRY, Dimension
@@ -459,7 +460,8 @@ def test_a_machine_is_described_once(
     def counted(assignment: Assignment, **options) -> calibrate.Hardware:
         nonlocal made
         made += 1
-        return described.model_copy(update={"fingerprint": calibrate.fingerprint(assignment)})
+        print_of = calibrate.fingerprint(assignment, options["storage"])
+        return described.model_copy(update={"fingerprint": print_of})
 
     described = calibrate.calibrate(ONE_MEMORY, quick=True)
     monkeypatch.setattr(calibrate, "calibrate", counted)
@@ -474,6 +476,19 @@ def test_a_machine_is_described_once(
         file.write_text("schema: codl.hardware/0\n")  # of an older version: made anew, not an error
     calibrate.load_or_calibrate()
     assert made == 4
+    smaller = calibrate.load_or_calibrate(storage="float16")
+    assert (made, calibrate.load_or_calibrate(storage="float16")) == (5, smaller)
+    with pytest.raises(InputError, match="storage 'float8': allowed are float32 and float16"):
+        calibrate.load_or_calibrate(storage="float8")
+
+
+def test_kernels_that_store_weights_as_float16_are_fitted_as_such(invented: Callable[..., None]) -> None:
+    invented()
+    for storage, sizes in (("float32", {4}), ("float16", {2, 4})):
+        (library,) = calibrate.calibrate(ONE_MEMORY, quick=True, storage=storage).libraries.values()
+        kernels = library.kernels["cpu"]["buffer"]
+        assert {kernel.weight_bytes for kernel in kernels} == sizes
+        assert all((kernel.weight_bytes == 2) == kernel.algorithm.endswith("-float16") for kernel in kernels)
 
 
 def test_alignment_is_what_the_kernels_pack(invented: Callable[..., None]) -> None:

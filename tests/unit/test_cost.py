@@ -214,7 +214,10 @@ def test_a_fused_winograd_kernel_repeats_transforms_and_weights_by_work_item() -
     assert amounts["transform"] == 4 * 36 * 64 * 16 * 2
     assert amounts["inverse"] == 4 * 36 * 64 * 144
     assert amounts["stream"] == 3 * amounts["weights"] == 3 * 4 * 36 * 12 * 144
-    assert traffic(conv_work(120, 120, 64, 64, 3), of, CPU) == conv_work(120, 120, 64, 64, 3).bytes  # nothing spills
+    large = conv_work(120, 120, 64, 64, 3)
+    assert traffic(large, of, CPU) == large.bytes  # nothing spills
+    halved = of.model_copy(update={"weight_bytes": 2})
+    assert traffic(large, halved, CPU) == large.bytes - large.weight_bytes / 2
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,7 +14,7 @@
    z   see residual.cl
    Output row r, tap row t read the input row r * step_y + origin_y + t * dilation_y; outside [0, height) lies padding.
    Global size: (ceil(pixels / (tiles * PIXELS)), ceil(blocks / blocks_per_item), groups).
-   Compile with SIMD (4, 8, 16), PIXELS (1, 6, 14), ACTIVATION, RESIDUAL (0, 1, 2). */
+   Compile with SIMD (4, 8, 16), PIXELS (1, 6, 14), WEIGHT_BYTES (2, 4), ACTIVATION, RESIDUAL (0, 1, 2). */
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
@@ -51,7 +51,7 @@ static inline void zero(float *to, int n) {
     STORE_PRIVATE(to + i, (VEC)(0.0f));
 }
 
-__kernel void conv_tile(__global const float *restrict x, __global const float *restrict w,
+__kernel void conv_tile(__global const float *restrict x, __global const weight_t *restrict w,
                         __global const float *restrict b, __global float *restrict y,
                         int x_offset, int x_limit, int x_n, int x_y, int x_x, int x_c, int x_group,
                         int height, int width,
@@ -132,7 +132,7 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
       }
     }
     for (int block = first_block; block < last_block; block++) {
-      __global const float *panel = w + (((long)group * k_all + k0) * blocks + block * (k1 - k0)) * V;
+      __global const weight_t *panel = w + (((long)group * k_all + k0) * blocks + block * (k1 - k0)) * V;
       __global const float *bias = b + (group * blocks + block) * V;
       for (int tile = 0; tile < used_tiles; tile++) {
         const float *a = stage + tile * PIXELS * ROW;
@@ -144,9 +144,9 @@ __kernel void conv_tile(__global const float *restrict x, __global const float *
         } else {
           EACH(RESUME)
         }
-        __global const float *now = panel;
+        __global const weight_t *now = panel;
         for (int k = 0; k < k1 - k0; k++, now += V) {
-          const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD);
+          const VEC w_low = WEIGHTS(now), w_high = WEIGHTS(now + SIMD);
           EACH(STEP)
         }
         if (k1 < k_all) {

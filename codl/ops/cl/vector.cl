@@ -22,6 +22,27 @@ typedef float UNALIGNED __attribute__((ext_vector_type(SIMD), aligned(4)));
 #define STORE_PRIVATE(to, v) (*(__private UNALIGNED *)(to) = (v))
 #endif
 
+/* Weights, float32 or (WEIGHT_BYTES 2) float16, read as a VEC of float32 either way. Where the processor converts, its
+   instruction is asked for: vload_half is a call of a function there. */
+#if SIMD > 1
+#if defined(WEIGHT_BYTES) && WEIGHT_BYTES == 2
+typedef half weight_t;
+#ifdef __F16C__
+typedef half HALVES __attribute__((ext_vector_type(SIMD), aligned(2)));
+#define WEIGHTS(from) __builtin_convertvector(*(__global const HALVES *)(from), VEC)
+#elif SIMD == 4
+#define WEIGHTS(from) vload_half4(0, from)
+#elif SIMD == 8
+#define WEIGHTS(from) vload_half8(0, from)
+#else
+#define WEIGHTS(from) vload_half16(0, from)
+#endif
+#else
+typedef float weight_t;
+#define WEIGHTS(from) LOAD(from)
+#endif
+#endif
+
 /* A hint that `from` will be read soon; it may point anywhere. */
 #ifdef __has_builtin
 #if __has_builtin(__builtin_prefetch)

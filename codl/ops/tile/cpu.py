@@ -40,7 +40,7 @@ def cpu_program(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
         ceil_div(ceil_div(problem.channels, width), blocks),
         problem.groups,
     )
-    defines = (("SIMD", simd(device)), ("PIXELS", pixels), *ends)
+    defines = (("SIMD", simd(device)), ("PIXELS", pixels), ("WEIGHT_BYTES", problem.weight_bytes), *ends)
     return KernelProgram((Launch("cl/conv_tile.cl", "conv_tile", defines, arguments, size),), constants)
 
 

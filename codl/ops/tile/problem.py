@@ -9,7 +9,7 @@ import numpy as np
 
 from codl.graph import Activation
 from codl.ops.launch import Argument, Constant, KernelProgram, Launch, View
-from codl.ops.packing import LazyConstants, padded, panels
+from codl.ops.packing import DTYPES, LazyConstants, padded, panels
 from codl.ops.residual import Residual
 from codl.ops.window import Pair
 
@@ -69,6 +69,8 @@ class TileProblem:
     dilation: Pair = (1, 1)
     activation: Activation | None = None
     residual: Residual | None = None
+    weight_bytes: int = 4
+    """Of a weight in memory: 4, or on CPU devices 2 (float16)."""
 
     @property
     def pixels(self) -> int:
@@ -97,9 +99,10 @@ class TileProblem:
 
 def packed(problem: TileProblem, width: int, chunk: int) -> tuple[Constant, Constant, LazyConstants]:
     """Weights and bias as arguments: panels of `width` channels (`packing.panels`), and what makes them."""
-    weights, bias = f"{problem.key}/weights/panels{width}x{chunk}", f"{problem.key}/bias/padded{width}"
+    dtype = DTYPES[problem.weight_bytes]
+    weights, bias = f"{problem.key}/weights/{dtype}panels{width}x{chunk}", f"{problem.key}/bias/padded{width}"
     makers: dict[str, Callable[[], np.ndarray]] = {
-        weights: lambda: panels(problem.weights(), width, chunk),
+        weights: lambda: panels(problem.weights(), width, chunk, dtype),
         bias: lambda: padded(problem.bias(), width),
     }
     return Constant(weights), Constant(bias), LazyConstants(makers)
