@@ -14,7 +14,7 @@ from codl.errors import ModelError, PlanError
 from codl.graph import Graph, Node, Tensor
 from codl.ops import Dimension
 from codl.ops.window import Window, channels_of_groups, empty_input, group_spans, has_bias
-from codl.plan.partition import chain_regions, exits, external_reads, output_parts, parts
+from codl.plan.partition import chain_regions, exits, external_reads, output_parts, parts, placed_regions
 from codl.region import Region, Regions
 from tests.graphs import Builder, networks
 from tests.plans import plans
@@ -366,3 +366,15 @@ def test_outputs_that_are_left_out_leave_no_chain() -> None:
     graph = Graph("g", nodes, tensors, {}, ("x",), ("y", "a"))
     assert exits(graph, ["n"]) == ("a", "b")
     assert exits(graph, ["n", "m"]) == ("a", "y")
+
+
+def test_operators_side_by_side_are_computed_whole() -> None:
+    b = Builder((1, 4, 6, 5))
+    left, right = b.conv("x", 8), b.pool("x")
+    graph = b.graph(left)
+    names = {value: graph.producer[value].name for value in (left, right)}
+    found = placed_regions(graph, {"gpu": (names[left],), "cpu": (names[right],)})
+    assert found == {
+        "gpu": {names[left]: Region.full(graph.tensors[left].shape)},
+        "cpu": {names[right]: Region.full(graph.tensors[right].shape)},
+    }
