@@ -8,9 +8,8 @@ A mutant is killed if its tests fail or take much longer than without it. One th
 is listed, with the reason, in tools/mutants.yaml. Survivors are printed; the exit code is 1 if there are any, or if a
 listed mutant is killed after all. docs/testing.md has the numbers.
 
-Each mutant runs in a fork of a process that has imported everything but codl, so that one costs about two seconds;
-cosmic-ray, which starts a new pytest for each, took four times as long, and mutmut leaves out decorated functions,
-which most of the geometry is.
+Each mutant runs in a fork of a process that has imported everything but codl, so that one costs about two seconds and
+not the start of a pytest; mutmut leaves out decorated functions.
 """
 
 from __future__ import annotations

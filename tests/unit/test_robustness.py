@@ -105,11 +105,8 @@ def test_a_kernel_that_does_not_build(codl: Codl, host: Hardware, model: Path, m
     assert "does not build for" in outcome.err and "unknown type name 'this'" in outcome.err
 
 
-def test_plans_for_other_hardware_and_other_models(codl: Codl, host: Hardware, model: Path, tmp_path: Path) -> None:
-    phone, here = tmp_path / "phone.json", tmp_path / "here.json"
-    assert codl("plan", model, "--hardware", "sd865", "-o", phone).code == 0
-    outcome = codl("execute", "--plan", phone)
-    assert outcome.code == 2 and "codl:" in outcome.err
+def test_plans_for_other_models(codl: Codl, host: Hardware, model: Path, tmp_path: Path) -> None:
+    here = tmp_path / "here.json"
     assert codl("plan", model, "--hardware", "host", "-o", here).code == 0
     with pytest.raises(InputError, match=r"made for another model|digest"):
         package.load("resnet50", plan=here)
