@@ -28,6 +28,14 @@ from codl.limits import beyond, limit
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def is_file(path: Path | str) -> bool:
+    """Whether there is a file of this name; a name that no file can have (too long, say) is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_bytes(path: Path | str, most: str) -> bytes:
     """The contents of a file.
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from codl.errors import FileError
-from codl.io import packaged, read_yaml, validate
+from codl.io import is_file, packaged, read_yaml, validate
 from codl.workload import Workload
 
 PlannerName = Literal["cpu", "gpu", "mulayer", "h", "oc", "hybrid", "codl", "optimal", "ideal"]
@@ -114,7 +114,7 @@ def load(name_or_path: str | Path) -> Scenario:
             return read(packaged("scenarios")[text])
         raise FileError(text, f"no such scenario; known: {', '.join(names())}, or the path of a .yaml file")
     path = Path(name_or_path)
-    if not path.is_file() and path.parent.name == "scenarios":
+    if not is_file(path) and path.parent.name == "scenarios":
         # `scenarios/sd865.yaml` names the packaged one, wherever the command is given.
         return read(packaged("scenarios").get(path.stem, path))
     return read(path)
@@ -154,4 +154,4 @@ def beside(folder: Path, name: str) -> str:
     """A relative file name as found beside the scenario file; everything else unchanged."""
     is_file_name = name.endswith((".onnx", ".csv", ".yaml", ".yml"))
     found = folder / name
-    return str(found) if is_file_name and not Path(name).is_absolute() and found.is_file() else name
+    return str(found) if is_file_name and not Path(name).is_absolute() and is_file(found) else name

@@ -16,9 +16,9 @@ from typing import Any
 
 import onnx
 
-from codl.errors import InputError
+from codl.errors import InputError, shown
 from codl.graph import Graph
-from codl.io import atomic_path
+from codl.io import atomic_path, is_file
 from codl.models.operator_list import Row, list_graph, parse_rows, read_rows
 from codl.models.zoo import NETWORKS, build
 from codl.onnx_reader import read
@@ -164,10 +164,10 @@ def _resolve(model: str | Path) -> tuple[str, str]:
     suffix = Path(text).suffix.lower()
     if suffix in (".onnx", ".csv"):
         return suffix[1:], text
-    if suffix and Path(text).exists():
+    if suffix and is_file(text):
         raise InputError(f"{text}: a model file ends in .onnx (a network) or .csv (an operator list)")
     raise InputError(
-        f"no model is called {text!r};{_nearest(text, names())} known: {', '.join(names())}; "
+        f"no model is called {shown(text)};{_nearest(text, names())} known: {', '.join(names())}; "
         "or give the path of an .onnx or .csv file"
     )
 

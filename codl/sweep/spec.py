@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from codl.errors import FileError
-from codl.io import packaged, read_yaml, validate
+from codl.io import is_file, packaged, read_yaml, validate
 from codl.scenario import DataTypeChoice, PlannerName, beside, placed
 from codl.units import Seconds
 from codl.workload import Workload
@@ -261,7 +261,7 @@ def load(name_or_path: str | Path) -> tuple[Sweep, Path]:
         if text not in packaged("sweeps"):
             raise FileError(text, f"no such sweep; known: {', '.join(names())}, or the path of a .yaml file")
         path = packaged("sweeps")[text]
-    elif not path.is_file() and path.parent.name == "sweeps":
+    elif not is_file(path) and path.parent.name == "sweeps":
         path = packaged("sweeps").get(path.stem, path)
     data = read_yaml(path)
     if not isinstance(data, dict):
@@ -275,4 +275,4 @@ def located(folder: Path, name: str) -> str:
     """A file name as found beside the sweep file, or absolute where it is found in the current folder; a name of
     something packaged unchanged. Workers may have another current folder."""
     found = beside(folder, name)
-    return str(Path(found).resolve()) if Path(found).suffix and Path(found).is_file() else found
+    return str(Path(found).resolve()) if Path(found).suffix and is_file(found) else found

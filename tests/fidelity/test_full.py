@@ -54,7 +54,9 @@ def model(
     plans += [plan for plan in diverse(workspace, name, PLANS) if plan.plan.planner not in PLANNERS] if PLANS else []
     found = compare_plans(plans, choose(), RUNS)
     measured[name] = found
-    results.keep(name, [one.comparison.row() | {"runs_ms": list(one.measurement.runs_ms)} for one in found])
+    results.keep(
+        name, [one.comparison.row() | {"runs_ms": list(one.measurement.runs_ms), "pace": one.pace} for one in found]
+    )
     results.keep("rankings", [asdict(ranking) for each in measured.values() for ranking in rankings(each)])
     return str(name)
 

@@ -49,6 +49,12 @@ def test_a_message_quotes_no_more_than_anybody_reads(text: str) -> None:
     assert len(str(refused.value)) < 2000
 
 
+@pytest.mark.parametrize("name", ["net.csv" + "9" * 4000, "net.bin" + "9" * 300, "net\0.bin"])
+def test_a_name_that_no_file_can_have_is_no_model(name: str) -> None:
+    with pytest.raises(InputError, match="no model is called"):
+        models.load(name)
+
+
 # -- YAML, JSON, CSV ---------------------------------------------------------------------------------------------------
 
 
