@@ -1,4 +1,7 @@
-"""From times to a hardware description: silicon from what the devices say, everything else from measurements."""
+"""From times to a hardware description: silicon from what the devices say, everything else from measurements.
+
+Longer than other modules: what each constant is measured by, and what its provenance says of that, stand together.
+"""
 
 from __future__ import annotations
 

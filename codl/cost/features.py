@@ -8,6 +8,8 @@ Quantisation, in the terms of the paper: an axis of n outputs takes ceil(n / blo
 block is computed; blocks are dealt out to `slots` (CPU threads; waves that run at once on a GPU) in rounds, and the
 tail round takes as long as a full one. A library may deal several blocks at a time (`pieces`), or groups of waves
 (`codl.cost.groups`).
+
+Longer than other modules: the catalogue of all formulas, so that they can be read beside each other.
 """
 
 from __future__ import annotations

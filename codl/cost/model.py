@@ -1,4 +1,7 @@
-"""What every task costs on a hardware description: time alone on the machine, memory traffic, energy."""
+"""What every task costs on a hardware description: time alone on the machine, memory traffic, energy.
+
+Longer than other modules: the one answer to "what does it cost", for every kind of task.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ Independent branches may run side by side, each whole on one processor (`codl.pl
 
 Chains have up to `LONGEST` operators. A cut is any multiple of the alignment, thinned out to `CUTS` evenly spaced ones
 where there are more and the chain has more than one operator.
+
+Longer than other modules: one search, whose steps all work on the same arrays of partial plans.
 """
 
 from __future__ import annotations
