@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -70,6 +70,18 @@ class Node:
 
     def get(self, key: str, default: Any) -> Any:
         return self.attributes.get(key, default)
+
+    def integer(self, key: str) -> int:
+        """An attribute that lowering made one integer."""
+        return int(cast(int, self.attributes[key]))
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """An attribute that lowering made several integers."""
+        return tuple(cast("tuple[int, ...]", self.attributes[key]))
+
+    def number(self, key: str) -> float:
+        """An attribute that lowering made one number."""
+        return float(cast(float, self.attributes[key]))
 
 
 @dataclass(frozen=True)

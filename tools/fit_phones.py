@@ -24,18 +24,18 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from codl.cost.features import form, traffic
+from codl.cost.fit import Posterior, Prior, maximum_a_posteriori
+from codl.cost.tables import Selector, conv_work, read_works
+from codl.hardware import Hardware, Kernel, Processor, write
+from codl.io import read_yaml, validate
+from codl.ops.spec import Work
+from codl.units import parse, render
+from codl.validation import Figure, headline
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from codl.cost.features import form, traffic  # noqa: E402
-from codl.cost.fit import Posterior, Prior, maximum_a_posteriori  # noqa: E402
-from codl.cost.tables import Selector, conv_work, read_works  # noqa: E402
-from codl.hardware import Hardware, Kernel, Processor, write  # noqa: E402
-from codl.io import read_yaml, validate  # noqa: E402
-from codl.ops.spec import Work  # noqa: E402
-from codl.units import parse, render  # noqa: E402
-from codl.validation import Figure, headline  # noqa: E402
-
 DATA = ROOT / "tools" / "data"
 DATE = "2026-11-25"
 NETWORKS = ("retinaface", "yolov2", "vgg16", "posenet", "fst")

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from codl.cost.features import FORMS
+from codl.cost.fit import relative_nnls
+from codl.cost.table_fit import Measurement, fit_measurements
+from codl.cost.tables import Selector, make_work
+from codl.hardware import Hardware, Kernel, write
+from codl.io import read_yaml, validate
+from codl.ops.spec import Work
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from codl.cost.features import FORMS  # noqa: E402
-from codl.cost.fit import relative_nnls  # noqa: E402
-from codl.cost.table_fit import Measurement, fit_measurements  # noqa: E402
-from codl.cost.tables import Selector, make_work  # noqa: E402
-from codl.hardware import Hardware, Kernel, write  # noqa: E402
-from codl.io import read_yaml, validate  # noqa: E402
-from codl.ops.spec import Work  # noqa: E402
-
 DATA = ROOT / "tools" / "data" / "mobile-ml-benchmark"
 DATE = "2026-11-24"
 SOURCE = "mobile-ml-benchmark (EdgeSys '24), MIT licence, in tools/data"

@@ -33,7 +33,7 @@ class Concat(OpSpec):
         return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        axis = int(request.node.attributes["axis"])  # type: ignore[arg-type]
+        axis = request.node.integer("axis")
         launches: list[Launch] = []
         graph, node = request.graph, request.node
         parts = zip(pieces(graph, node, request.out), starts(graph, node), strict=True)
@@ -55,7 +55,7 @@ class Concat(OpSpec):
 
 def starts(graph: Graph, node: Node) -> tuple[int, ...]:
     """Where each input begins along the axis of the output."""
-    axis = int(node.attributes["axis"])  # type: ignore[arg-type]
+    axis = node.integer("axis")
     places = [0]
     for value in node.inputs[:-1]:
         places.append(places[-1] + graph.tensor(value).shape[axis])
@@ -64,7 +64,7 @@ def starts(graph: Graph, node: Node) -> tuple[int, ...]:
 
 def pieces(graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
     """What `out` needs of each input, in that input's coordinates; empty on the axis where it needs nothing."""
-    axis = int(node.attributes["axis"])  # type: ignore[arg-type]
+    axis = node.integer("axis")
     low, high = out.ranges[axis]
     parts = []
     for value, start in zip(node.inputs, starts(graph, node), strict=True):

@@ -14,7 +14,16 @@ from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
 from codl.ops.residual import has_residual, residual_of
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.tile import Strided, TileProblem, end_of, joined, program
-from codl.ops.window import FLOAT, GroupSpan, Window, channels_of_groups, empty_input, group_spans, has_bias
+from codl.ops.window import (
+    FLOAT,
+    GroupSpan,
+    Window,
+    channels_of_groups,
+    empty_input,
+    group_spans,
+    groups,
+    has_bias,
+)
 from codl.region import Region
 
 
@@ -169,11 +178,6 @@ def bias_of(graph: Graph, node: Node, span: GroupSpan, per_group: int) -> np.nda
     if not has_bias(node):
         return np.zeros((span.count, span.size), dtype=np.float32)
     return graph.constants[node.inputs[2]].reshape(-1, per_group)[span.slices]
-
-
-def groups(node: Node) -> int:
-    """The number of groups of a `conv` or `conv_transpose`."""
-    return int(node.attributes["group"])  # type: ignore[arg-type]
 
 
 def is_depthwise(graph: Graph, node: Node) -> bool:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from codl.graph import Graph, Node
-from codl.ops.conv import bias_of, groups
+from codl.ops.conv import bias_of
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
 from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.tile import Strided, TileProblem, end_of, joined, program
@@ -24,6 +24,7 @@ from codl.ops.window import (
     channels_of_groups,
     empty_input,
     group_spans,
+    groups,
     has_bias,
 )
 from codl.region import Range, Region

@@ -47,7 +47,7 @@ class Normalize(OpSpec):
         ]
         operands = (output_operand(request), Operand.of(*operand_view(request, 0), read), *affine)
         steps = reduction(read.shape, normalised(node), operands, 1, request.device)
-        launch = _launch(steps, float(node.attributes["epsilon"]), request.device)  # type: ignore[arg-type]
+        launch = _launch(steps, node.number("epsilon"), request.device)
         return KernelProgram((*steps.before, launch, *steps.after), constants(request), steps.scratch)
 
 
@@ -76,4 +76,4 @@ def _launch(steps: Reduction, epsilon: float, device: DeviceTraits) -> Launch:
 
 def normalised(node: Node) -> tuple[int, ...]:
     """The axes that share a mean and a variance."""
-    return tuple(node.attributes["axes"])  # type: ignore[arg-type]
+    return node.integers("axes")

@@ -41,7 +41,7 @@ class Pad(OpSpec):
     def program(self, request: KernelRequest) -> KernelProgram:
         graph, node = request.graph, request.node
         (read,) = self.input_regions(graph, node, request.out)
-        value = float(node.attributes["value"])  # type: ignore[arg-type]
+        value = node.number("value")
         if read.empty:  # all of it is border: one number for every element
             key = f"{node.name}/value"
             border = Operand(Constant(key), 0, (0,) * len(request.out.ranges))
@@ -52,7 +52,7 @@ class Pad(OpSpec):
 
 def source_tables(graph: Graph, node: Node) -> tuple[np.ndarray, ...]:
     """For each axis the input index (int32) that each output index takes its value from; -1 in a constant border."""
-    begins: tuple[int, ...] = node.attributes["begin"]  # type: ignore[assignment]
+    begins = node.integers("begin")
     mode = node.attributes["mode"]
     tables = []
     for extent, size, begin in zip(

@@ -93,4 +93,4 @@ def _launch(steps: Reduction, kind: str, device: DeviceTraits) -> Launch:
 
 def reduced(node: Node) -> frozenset[int]:
     """The axes that disappear, or keep one element."""
-    return frozenset(node.attributes["axes"])  # type: ignore[arg-type]
+    return frozenset(node.integers("axes"))

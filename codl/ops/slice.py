@@ -22,8 +22,8 @@ class Slice(OpSpec):
         return feature_map_dimensions(graph.tensor(node.output).shape)
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
-        starts: tuple[int, ...] = node.attributes["starts"]  # type: ignore[assignment]
-        steps: tuple[int, ...] = node.attributes["steps"]  # type: ignore[assignment]
+        starts = node.integers("starts")
+        steps = node.integers("steps")
         ranges: list[Range] = []
         for (low, high), start, step in zip(out.ranges, starts, steps, strict=True):
             begin = start + low * step
@@ -38,7 +38,7 @@ class Slice(OpSpec):
         return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        steps: tuple[int, ...] = request.node.attributes["steps"]  # type: ignore[assignment]
+        steps = request.node.integers("steps")
         (read,) = self.input_regions(request.graph, request.node, request.out)
         argument, view = operand_view(request, 0)
         strides = tuple(stride * step for stride, step in zip(view.strides, steps, strict=True))

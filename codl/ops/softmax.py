@@ -69,4 +69,4 @@ def _launch(steps: Reduction, device: DeviceTraits) -> Launch:
 
 def normalised(node: Node) -> range:
     """The axes that are normalised together."""
-    return range(int(node.attributes["axis"]), int(node.attributes["last_axis"]))  # type: ignore[arg-type]
+    return range(node.integer("axis"), node.integer("last_axis"))

@@ -23,7 +23,7 @@ class Take(OpSpec):
         return feature_map_dimensions(graph.tensor(node.output).shape)
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
-        axis, indices = int(node.attributes["axis"]), _indices(node)  # type: ignore[arg-type]
+        axis, indices = node.integer("axis"), _indices(node)
         extent = graph.tensor(node.inputs[0]).shape[axis]
         return (out.along(axis, *table_range(indices, out.ranges[axis], extent)),)
 
@@ -34,7 +34,7 @@ class Take(OpSpec):
         return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        axis = int(request.node.attributes["axis"])  # type: ignore[arg-type]
+        axis = request.node.integer("axis")
         tables = [np.arange(extent, dtype=np.int32) for extent in request.graph.tensor(request.node.output).shape]
         tables[axis] = _indices(request.node)
         return gather(request, tables)

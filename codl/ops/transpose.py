@@ -22,7 +22,7 @@ class Transpose(OpSpec):
         return feature_map_dimensions(graph.tensor(node.output).shape)
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
-        perm: tuple[int, ...] = node.attributes["perm"]  # type: ignore[assignment]
+        perm = node.integers("perm")
         ranges: list[Range] = [(0, 0)] * len(perm)
         for wanted, axis in zip(out.ranges, perm, strict=True):
             ranges[axis] = wanted
@@ -35,7 +35,7 @@ class Transpose(OpSpec):
         return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
-        perm: tuple[int, ...] = request.node.attributes["perm"]  # type: ignore[assignment]
+        perm = request.node.integers("perm")
         (read,) = self.input_regions(request.graph, request.node, request.out)
         argument, view = operand_view(request, 0)
         source = Operand(argument, at(view, read.start), tuple(view.strides[axis] for axis in perm))

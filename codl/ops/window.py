@@ -161,6 +161,11 @@ def group_spans(channels: Range, per_group: int) -> list[GroupSpan]:
     return spans
 
 
+def groups(node: Node) -> int:
+    """The number of groups of a `conv` or `conv_transpose`."""
+    return node.integer("group")
+
+
 def has_bias(node: Node) -> bool:
     """Whether a `conv`, `conv_transpose` or `gemm` has a third input."""
     return len(node.inputs) > 2 and bool(node.inputs[2])

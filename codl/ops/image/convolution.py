@@ -10,7 +10,7 @@ from codl.ops.image.layout import CHANNELS, Layout, blocks_of, launch, start_of,
 from codl.ops.launch import Argument, Constant, Input, KernelProgram, KernelRequest, Output
 from codl.ops.packing import LazyConstants
 from codl.ops.residual import AFTER, POSITION, has_residual
-from codl.ops.window import Window, ceil_div, has_bias
+from codl.ops.window import Window, ceil_div, groups, has_bias
 from codl.region import Range
 
 _PIXELS = 4
@@ -22,7 +22,7 @@ def takes_convolution(graph: Graph, node: Node) -> bool:
     variable = [position for position, _ in graph.variable_inputs(node)]
     if not takes(graph, node) or variable != [0, POSITION][: 1 + has_residual(node)]:
         return False
-    count = _groups(node)
+    count = groups(node)
     outputs, depth = graph.tensor(node.inputs[1]).shape[:2]
     per_group = outputs // count
     return (
@@ -36,7 +36,7 @@ def convolution(request: KernelRequest) -> KernelProgram:
     """Any convolution that `takes_convolution` accepts and that is not depthwise."""
     graph, node, out = request.graph, request.node, request.out
     outputs, depth = graph.tensor(node.inputs[1]).shape[:2]
-    count = _groups(node)
+    count = groups(node)
     most = 1 if count > 1 else 4 if request.device.cpu else 2  # a CPU reads a texel by a call, and has registers enough
     at_once = next(number for number in (4, 2, 1) if number <= min(most, blocks_of(out)))
     parts = ceil_div(blocks_of(out), at_once) * at_once
@@ -48,10 +48,10 @@ def convolution(request: KernelRequest) -> KernelProgram:
             f"{key}/bias{parts}": lambda: _bias(graph, node, channels, parts),
         }
     )
-    groups = (ceil_div(depth, CHANNELS), ceil_div(outputs // count, CHANNELS))
+    blocks = (ceil_div(depth, CHANNELS), ceil_div(outputs // count, CHANNELS))
     size = (ceil_div(out.shape[3], _PIXELS), parts // at_once, out.shape[0] * out.shape[2])
     defines = (("BLOCKS", at_once), activations.define(node.activation), ("RESIDUAL", _residual(node)))
-    arguments = _arguments(request, constants, groups)
+    arguments = _arguments(request, constants, blocks)
     if has_residual(node):
         arguments += (Input(1), *Layout.of(request.inputs[1].region).place)
     return KernelProgram((launch("image_conv", defines, arguments, size),), constants)
@@ -73,7 +73,7 @@ def depthwise(request: KernelRequest) -> KernelProgram:
     return KernelProgram((launch("image_depthwise", defines, _arguments(request, constants, ()), size),), constants)
 
 
-def _arguments(request: KernelRequest, constants: LazyConstants, groups: tuple[int, ...]) -> tuple[Argument, ...]:
+def _arguments(request: KernelRequest, constants: LazyConstants, blocks: tuple[int, ...]) -> tuple[Argument, ...]:
     graph, node, out = request.graph, request.node, request.out
     weights, bias = (Constant(name) for name in constants)
     window = Window.of(node)
@@ -81,17 +81,13 @@ def _arguments(request: KernelRequest, constants: LazyConstants, groups: tuple[i
         Input(0), weights, bias, Output(), *Layout.of(request.inputs[0].region).place,
         *graph.tensor(node.inputs[0]).shape[2:], *Layout.of(request.output.region).place,
         *start_of(out), out.shape[2], out.shape[3], out.ranges[1][1],
-        *window.kernel, *window.stride, *window.pads[:2], *window.dilation, *groups,
+        *window.kernel, *window.stride, *window.pads[:2], *window.dilation, *blocks,
         *activations.parameters(node.activation),
     )  # fmt: skip
 
 
 def _residual(node: Node) -> int:
     return (2 if node.attributes["residual"] == AFTER else 1) if has_residual(node) else 0
-
-
-def _groups(node: Node) -> int:
-    return int(node.attributes["group"])  # type: ignore[arg-type]
 
 
 def _weights(graph: Graph, node: Node, channels: Range, parts: int) -> np.ndarray:

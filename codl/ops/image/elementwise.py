@@ -78,7 +78,7 @@ def concat(request: KernelRequest, pieces: Sequence[Region], starts: Sequence[in
         pieces: what is read of each input.
         starts: where each begins along the node's axis of the output.
     """
-    axis = int(request.node.attributes["axis"])  # type: ignore[arg-type]
+    axis = request.node.integer("axis")
     launches = []
     for index, (piece, start) in enumerate(zip(pieces, starts, strict=True)):
         if piece.empty:
