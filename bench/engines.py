@@ -87,6 +87,7 @@ def ncnn(path: Path, data: np.ndarray, threads: int) -> Run:
         raise ImportError("its converter pnnx is not installed")
     parameters, weights = path.with_suffix(".ncnn.param"), path.with_suffix(".ncnn.bin")
     # The package's own entry point imports PyTorch, which the program does not need.
+    # found: checked above
     program = Path(str(importlib.util.find_spec("pnnx").origin)).parent / "pnnx"  # type: ignore[union-attr]
     program.chmod(0o755)
     shape = ",".join(map(str, data.shape))

@@ -130,6 +130,7 @@ class Trace:
         a lane overlap."""
         if len(self.by_id) != len(self.spans):
             seen: set[str] = set()
+            # add() answers None: false
             twice = next(s.task_id for s in self.spans if s.task_id in seen or seen.add(s.task_id))  # type: ignore[func-returns-value]
             raise InputError(f"trace: span {twice!r} occurs twice")
         for span in self.spans:

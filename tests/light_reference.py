@@ -112,7 +112,7 @@ def _onnx_node(case: Case) -> tuple[str, dict[str, Any], Constants]:
     """ONNX operator type, its attributes, and further inputs in order."""
     given = case.attributes
     rank = len(case.arrays[0].shape)
-    integers = lambda values: np.array(values, np.int64)  # noqa: E731
+    integers = lambda values: np.array(values, np.int64)  # noqa: E731  # one line of a table of lambdas
     match case.op:
         case "unary":
             if given["kind"] == "gelu_tanh":

@@ -148,7 +148,7 @@ def _scale(network: Network, operator: Operator, factor: np.ndarray, offset: np.
         elif operator.op == "gemm":
             scaled = weight * by_output
         else:  # conv_transpose: (IC, OC/g, kh, kw), and group g of the inputs makes group g of the outputs
-            group = int(operator.attributes["group"])  # type: ignore[arg-type]
+            group = int(operator.attributes["group"])  # type: ignore[arg-type]  # lowering made it an integer
             parts = weight.reshape(group, -1, *weight.shape[1:]) * by_output.reshape(group, 1, -1, 1, 1)
             scaled = parts.reshape(weight.shape)
         operator.inputs[1] = network.add_constant(f"{operator.name}.weight", scaled)

@@ -73,7 +73,7 @@ def sources(graph: Graph, node: Node, axis: int) -> tuple[np.ndarray, np.ndarray
     """
     before, after = graph.tensor(node.inputs[0]).shape, graph.tensor(node.output).shape
     given = node.attributes
-    scale = float(given["scales"][axis])  # type: ignore[index]
+    scale = float(given["scales"][axis])  # type: ignore[index]  # lowering made them a tuple
     if before == after or (scale == 1 and before[axis] == after[axis]):
         return _table(before[axis], after[axis], 1.0, "nearest", "asymmetric", "floor")
     coordinate, rounding = str(given["coordinate"]), str(given["rounding"])

@@ -52,4 +52,5 @@ class Unary(OpSpec):
 
 
 def _tail(node: Node) -> Activation:
+    # lowering made them floats
     return Activation(str(node.attributes["kind"]), node.attributes["params"])  # type: ignore[arg-type]

@@ -42,6 +42,7 @@ class Window:
         """
         try:
             kernel, stride, dilation = (_pair(node.attributes[key]) for key in ("kernel", "stride", "dilation"))
+            # not iterable: the TypeError below
             top, left, bottom, right = (int(pad) for pad in node.attributes["pads"])  # type: ignore[union-attr]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(

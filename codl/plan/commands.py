@@ -44,6 +44,7 @@ class Commands:
         enqueue = Task(f"{chain}/{label}{suffix}/enqueue@{lane}", TaskKind.ENQUEUE, HOST_LANE, op, chain, source=lane)
         self._emit(enqueue)
         task_id = f"{chain}/{label}/{kind.value}@{lane}"
+        # fields of Task, by name
         return self._emit(Task(task_id, kind, lane, op, chain, (enqueue.id,), **fields))  # type: ignore[arg-type]
 
     def unordered(self, lane: str, writers: Iterable[str]) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class Part:
                 done.append((before, before))
             handed.append((before, host_ns()))
             if step.flush:
-                step.place.queue.flush()  # type: ignore[union-attr]
+                step.place.queue.flush()  # type: ignore[union-attr]  # flush is set where there is a queue
         for index in self.schedule.ends:
             done[index][1].wait()
         if self._maps is not None:

@@ -49,7 +49,7 @@ def draw_figures(folder: Path) -> list[Path]:
 
 def _require_matplotlib() -> None:
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401  # only whether it is there
     except ModuleNotFoundError:
         raise InputError(
             "--figures draws with matplotlib, which is not installed: pip install 'codl[report]'"

@@ -373,6 +373,7 @@ def test_an_invented_machine_is_described_as_it_is(invented: Callable[..., None]
     assert seen.spreads["processors.cpu.enqueue"].low < seen.spreads["processors.cpu.enqueue"].high
     entries = {entry.source for entry in found.calibration}
     assert entries == {"measured", "assumed", "device"}
+    # its source is asked for
     assert found.provenance("processors.cpu.active_power").source == "assumed"  # type: ignore[union-attr]
     assert any("conv 34x35x144->144 k3 s1" in entry.shapes for entry in found.calibration)
 
@@ -557,6 +558,7 @@ def test_the_pace_is_the_reference_kernels_time_over_what_it_was(
 def test_a_description_without_a_reference_knows_no_pace(invented: Callable[..., None]) -> None:
     invented()
     described = calibrate.calibrate(ONE_MEMORY, quick=True)
+    # calibrated above: it was observed
     for observed in (None, described.observed.model_copy(update={"reference_kernel": "conv of nobody"})):  # type: ignore[union-attr]
         with calibrate.PaceMeter(described.model_copy(update={"observed": observed}), halves()) as meter:
             assert meter() is None

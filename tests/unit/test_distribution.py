@@ -23,7 +23,7 @@ PACKAGED = ("hardware", "scenarios", "sweeps")
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout, built without a network."""
-    pytest.importorskip("hatchling")
+    pytest.importorskip("hatchling")  # comes with the extra test
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

@@ -87,7 +87,7 @@ def abs_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(first, "extending.md", "exec"), scope)
     exec(compile(second, "extending.md", "exec"), scope)
     monkeypatch.setitem(REGISTRY._families, "abs", scope["Abs"]())
-    monkeypatch.setitem(RULES, "Abs", scope["rule"])  # type: ignore[misc]
+    monkeypatch.setitem(RULES, "Abs", scope["rule"])  # type: ignore[misc]  # what the documentation defines
 
 
 @pytest.mark.usefixtures("abs_operator")

@@ -221,7 +221,7 @@ def test_devices_without_images(devices: Assignment, monkeypatch: pytest.MonkeyP
         label, context = "gpu", Context()
 
     with pytest.raises(DeviceError, match=r"gpu \(blind\) has no images, which the plan asks for"):
-        images.require_images(Memory(), "x@gpu", 1, 1)  # type: ignore[arg-type]
+        images.require_images(Memory(), "x@gpu", 1, 1)  # type: ignore[arg-type]  # a stand-in with what is read of it
 
 
 def test_tensors_of_more_axes() -> None:

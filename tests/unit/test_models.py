@@ -39,8 +39,8 @@ def _timed(graph: Graph, node: Node) -> tuple[object, ...]:
     shape, out = graph.tensor(node.inputs[0]).shape, graph.tensor(node.output).shape
     if node.op == "gemm":
         return ("fc", *graph.tensor(node.inputs[1]).shape)
-    top, left, bottom, right = node.attributes["pads"]  # type: ignore[misc]
-    size = (shape[2] + top + bottom, shape[3] + left + right)  # type: ignore[operator]
+    top, left, bottom, right = node.attributes["pads"]  # type: ignore[misc]  # a convolution has four pads
+    size = (shape[2] + top + bottom, shape[3] + left + right)  # type: ignore[operator]  # integers, as above
     return (node.op, *size, shape[1], out[1], node.attributes["kernel"], node.attributes["stride"])
 
 

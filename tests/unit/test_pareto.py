@@ -122,7 +122,7 @@ COMMAND = ("plan", YOLO, "--hardware", "sd865", "--planner", "codl")
 
 def test_the_front_as_table_json_and_picture(codl, tmp_path: Path) -> None:
     assert "vertex" in codl(*COMMAND, "--pareto").out
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib")  # comes with the extra report
     outcome = codl(*COMMAND, "--pareto", "--json", "-o", tmp_path / "front.svg")
     assert outcome.json["hull_complete"] is True
     assert {"latency_ms", "energy_j", "average_power_w", "supported"} <= set(outcome.json["points"][0])

@@ -33,7 +33,7 @@ def enqueued(*names: str) -> list[Task]:
 def test_what_the_host_does_after_a_command_has_begun_delays_the_next_command() -> None:
     """The first kernel has several launches: the device begins with the first while the host hands over the others."""
     tasks = enqueued("a", "b")
-    place: Any = Place("queue", "context", "device")  # type: ignore[arg-type]
+    place: Any = Place("queue", "context", "device")  # type: ignore[arg-type]  # names do for what is only compared
     schedule = Schedule()
     for task in tasks[1::2]:
         schedule.command(task, task.deps[0], [(place, lambda waits: (None, None))])

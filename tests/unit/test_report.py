@@ -78,6 +78,7 @@ def test_every_span_of_both_worlds_is_in_the_page(compared: Entry) -> None:
         assert ids == [span.task_id for span in trace.spans]
         assert [(span[6], span[7]) for span in world["spans"]] == [(s.start_ns, s.end_ns) for s in trace.spans]
     assert {c["name"] for c in data["counters"]} == {"memory bandwidth", "power", "tensors in memory"}
+    # the fixture simulates
     reasons = {s.args["why"] for s in compared.simulated.spans if s.kind == "sync"}  # type: ignore[union-attr]
     assert reasons and reasons <= set(data["texts"])
 

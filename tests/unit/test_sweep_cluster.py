@@ -16,7 +16,7 @@ import pytest
 from codl.errors import InputError
 from codl.sweep import Sweep, run_sweep
 
-pytest.importorskip("distributed")
+pytest.importorskip("distributed")  # comes with the extra sweep
 
 SWEEP = {
     "name": "cluster",

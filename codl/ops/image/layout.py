@@ -135,6 +135,7 @@ def launch(
     source: str, defines: Sequence[tuple[str, int | float | str]], arguments: Sequence[object], size: tuple[int, ...]
 ) -> Launch:  # fmt: skip
     """One launch of `cl/SOURCE.cl`, of the kernel of that name; the driver chooses the work-groups."""
+    # sizes of one to three numbers
     return Launch(f"cl/{source}.cl", source, tuple(defines), tuple(arguments), size, None)  # type: ignore[arg-type]
 
 
