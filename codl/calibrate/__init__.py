@@ -80,7 +80,8 @@ def calibrate(
     Args:
         assignment: who plays the CPU and the GPU.
         quick: fewer and smaller probes in fewer rounds, for tests.
-        thorough: more rounds, minutes instead of about one.
+        thorough: more rounds, minutes instead of about one; and kernels on images on any device that has them. They are
+            otherwise timed on GPUs only: CPUs have no texture units, and compile them for a minute.
         noise_limit: refuse above this noise (see `NOISE_LIMIT`).
         partial: a file for the rounds measured so far; an interrupted calibration goes on from there.
         storage: one of `STORAGES`.
@@ -118,7 +119,8 @@ def collect(
     told.total(2 + WARM_UPS + rounds[1] + 1)
     told.step("preparing probes")
     graph = probe_graph(quick)
-    program = build_sequence(graph, assignment, _LANES, storage == "float16")
+    images = thorough or assignment.gpu.kind == "gpu"
+    program = build_sequence(graph, assignment, _LANES, storage == "float16", images)
     samples = measure(graph, program, assignment, rounds, told.step, partial)
     told.total(2 + WARM_UPS + samples.rounds + 1)
     found = assignment.for_lanes(_LANES)

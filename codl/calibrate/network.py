@@ -18,6 +18,7 @@ import numpy as np
 from codl.calibrate.fallback import single_node_model
 from codl.graph import Activation, Attribute, Graph, Node, Tensor
 from codl.ops import REGISTRY, Dimension
+from codl.ops.image import Layout
 from codl.region import Region
 
 Shape = tuple[int, ...]
@@ -288,14 +289,20 @@ def probes(graph: Graph, host: bool, float16: bool = False) -> Iterator[Probe]:
                 yield Probe(node, part, algorithm)
 
 
-def image_probes(graph: Graph) -> Iterator[Probe]:
+def image_probes(graph: Graph, limits: tuple[int, int]) -> Iterator[Probe]:
     """What to time on images: a few operators of each family that has kernels on them, and parts of some. Not the
-    largest: kernels on images are slow on a device that has no texture units."""
+    largest: kernels on images are slow on a device that has no texture units.
+
+    Args:
+        limits: width and height, in texels, of the largest image.
+    """
     count: dict[str, int] = {}
     for node in graph.nodes:
         spec = REGISTRY[node]
         whole = Region.full(graph.tensors[node.output].shape)
         if is_producer(node) or spec.work(graph, node, whole).flops > _IMAGE_FLOPS:
+            continue
+        if not all(_fits(tensor, limits) for tensor in _feature_maps(graph, node)):
             continue
         for algorithm in spec.image_algorithms(graph, node):
             family = f"{node.op}/{algorithm}"
@@ -305,6 +312,18 @@ def image_probes(graph: Graph) -> Iterator[Probe]:
             yield Probe(node, whole, algorithm, "image")
             if node.op == "conv" and whole.shape[2] >= 8 and index // _IMAGE_EVERY["conv"] % 3 == 0:
                 yield Probe(node, _part(whole, 2, 0.45, 2, index % 2 == 1), algorithm, "image")
+
+
+def _feature_maps(graph: Graph, node: Node) -> Iterator[Tensor]:
+    """What an operator reads that is not constant, and what it makes."""
+    yield from (tensor for _, tensor in graph.variable_inputs(node))
+    yield graph.tensors[node.output]
+
+
+def _fits(tensor: Tensor, limits: tuple[int, int]) -> bool:
+    """Whether a tensor fits an image."""
+    layout = Layout.of(Region.full(tensor.shape))
+    return layout.width <= limits[0] and layout.height <= limits[1]
 
 
 def _part(whole: Region, axis: int, share: float, step: int, from_end: bool) -> Region:

@@ -32,20 +32,23 @@ def alone(lane: str) -> str:
     return f"{lane}-alone"
 
 
-def build_sequence(graph: Graph, devices: Assignment, lanes: tuple[str, ...], float16: bool = False) -> Sequence:
+def build_sequence(
+    graph: Graph, devices: Assignment, lanes: tuple[str, ...], float16: bool = False, images: bool = True
+) -> Sequence:
     """Everything that one round runs, in an order that is random but always the same.
 
     Args:
         lanes: the GPU's and the CPU's, the GPU's first.
         float16: time variants that store weights as float16, too.
+        images: time kernels on images, too, where the GPU has them.
     """
     builder = SequenceBuilder(graph, lanes, devices.shared_memory)
     reference = reference_probe(graph)
     random = np.random.default_rng(7)
     for lane in lanes:
         mine = list(probes(graph, lane == lanes[-1], float16))
-        if lane == lanes[0] and devices.gpu.images:
-            mine += image_probes(graph)
+        if lane == lanes[0] and images:
+            mine += image_probes(graph, devices.gpu.image_limits)
         mixed = [mine[index] for index in random.permutation(len(mine))]
         for probe in interleave(mixed, reference, _REFERENCE_EVERY):
             builder.probe(lane, alone(lane), probe, between=reference if _reads_much(graph, probe) else None)

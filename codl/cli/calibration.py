@@ -30,7 +30,7 @@ def calibrate(
     cpu: options.CpuDevice = None,
     gpu: options.GpuDevice = None,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Measure more shapes (minutes instead of about one).")
+        bool, typer.Option("--thorough", help="Measure for longer, and kernels on images on a CPU, too (minutes).")
     ] = False,
 ) -> None:
     """Measure this machine and write its description, which becomes `host`.

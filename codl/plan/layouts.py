@@ -34,8 +34,10 @@ def data_types(hardware: Hardware, wanted: str) -> Mapping[str, str]:
             chosen[name] = str(processor.data_types[0])
             continue
         if wanted not in processor.data_types:
+            measured = wanted == IMAGE and hardware.fingerprint
             raise InputError(
                 f"{hardware.name}: {name} has no data type {wanted!r}; it has {', '.join(processor.data_types)}"
+                + ("; `codl calibrate --thorough` measures kernels on images" if measured else "")
             )
         chosen[name] = wanted
     return chosen

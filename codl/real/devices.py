@@ -44,7 +44,8 @@ class DeviceInfo:
     vector_width: int
     """Preferred width of float vectors: 8 with AVX2, 1 on most GPUs."""
     fp16: bool
-    images: bool
+    image_limits: tuple[int, int]
+    """Width and height, in texels, that the largest image may have; (0, 0) without images."""
     unified_memory: bool
     """The device works in the host's own memory."""
 
@@ -167,7 +168,7 @@ def describe(device_id: str) -> DeviceInfo:
         memory_bytes=device.global_mem_size,
         vector_width=device.preferred_vector_width_float,
         fp16="cl_khr_fp16" in device.extensions.split(),
-        images=bool(device.image_support),
+        image_limits=(device.image2d_max_width, device.image2d_max_height) if device.image_support else (0, 0),
         unified_memory=kind == "cpu" or bool(device.host_unified_memory),
     )
 

@@ -23,6 +23,7 @@ from codl.errors import InputError
 from codl.graph import Graph
 from codl.hardware import Cluster, Kernel, Processor, read, write
 from codl.ops import REGISTRY, Dimension
+from codl.ops.image import Layout
 from codl.ops.launch import DeviceTraits, KernelRequest, View
 from codl.ops.spec import Work
 from codl.plan.planners import make_plan
@@ -36,10 +37,11 @@ from tests.graphs import residual
 from tests.opencl import halves
 
 LANES = ("gpu", "cpu")
-CPU = DeviceInfo("pocl:0.1", "pocl:0", "some core", "PoCL", "3.0", "cpu", 1, 2e9, 1 << 30, 8, False, True, True)
-ONE_MEMORY = Assignment(cpu=CPU, gpu=replace(CPU, id="pocl:0.0"), why="for a test", shared_memory=True)
+TEXELS = (16384, 16384)
+CPU = DeviceInfo("pocl:0.1", "pocl:0", "some core", "PoCL", "3.0", "cpu", 1, 2e9, 1 << 30, 8, False, TEXELS, True)
+ONE_MEMORY = Assignment(cpu=CPU, gpu=replace(CPU, id="pocl:0.0", kind="gpu"), why="for a test", shared_memory=True)
 TWO_MEMORIES = Assignment(
-    cpu=CPU, gpu=DeviceInfo("gpu:0", "gpu:0", "a GPU", "GPUs", "1", "gpu", 8, 1e9, 1 << 30, 1, True, True, False),
+    cpu=CPU, gpu=DeviceInfo("gpu:0", "gpu:0", "a GPU", "GPUs", "1", "gpu", 8, 1e9, 1 << 30, 1, True, TEXELS, False),
     why="for a test", shared_memory=False,
 )  # fmt: skip
 PROCESSOR = Processor(
@@ -118,7 +120,7 @@ def test_a_sequence_is_a_legal_task_graph_with_every_probe_alone(graph: Graph, d
     sequence = phases.build_sequence(graph, devices, LANES)  # checks the task graph
     for lane in LANES:
         timed = {t.probe for t in sequence.timed if t.phase == phases.alone(lane)}
-        images = set(image_probes(graph)) if lane == "gpu" else set()
+        images = set(image_probes(graph, TEXELS)) if lane == "gpu" else set()
         assert timed == set(probes(graph, host=lane == "cpu")) | images
     assert bool(sequence.copies) is not devices.shared_memory
     assert any(t.phase == TOGETHER for t in sequence.timed) is devices.shared_memory
@@ -128,15 +130,34 @@ def test_a_sequence_is_a_legal_task_graph_with_every_probe_alone(graph: Graph, d
 
 def test_kernels_on_images_are_timed_where_the_device_has_images(graph: Graph) -> None:
     """Of every family that has some, what they read transformed right before them."""
-    found = set(image_probes(graph))
+    found = set(image_probes(graph, TEXELS))
     assert {probe.node.op for probe in found} == {"conv", "pool", "binary", "unary", "concat"}
     assert {probe.algorithm for probe in found if probe.node.op == "conv"} == {"direct", "depthwise"}
     sequence = phases.build_sequence(graph, ONE_MEMORY, LANES)
     assert all(t.lane == "gpu" for t in sequence.timed if t.probe.data_type == "image")
     read = sum(len(list(graph.variable_inputs(probe.node))) for probe in found)
     assert len(sequence.transforms) == read
-    blind = replace(ONE_MEMORY, gpu=replace(ONE_MEMORY.gpu, images=False))
-    assert not phases.build_sequence(graph, blind, LANES).transforms
+    assert not phases.build_sequence(graph, ONE_MEMORY, LANES, images=False).transforms
+
+
+def test_no_image_is_larger_than_the_device_allows() -> None:
+    """PoCL's limit, for one, depends on the machine's memory."""
+    graph = probe_graph(quick=False)
+    for limits in (TEXELS, (8192, 8192), (2048, 512), (0, 0)):
+        sequence = phases.build_sequence(
+            graph, replace(ONE_MEMORY, gpu=replace(ONE_MEMORY.gpu, image_limits=limits)), LANES
+        )
+        images = [Layout.of(b.region) for b in sequence.tasks.buffers.values() if b.data_type == "image"]
+        assert all(one.width <= limits[0] and one.height <= limits[1] for one in images)
+        assert bool(images) is (limits != (0, 0))
+
+
+def test_kernels_on_images_are_timed_on_a_gpu_and_elsewhere_when_asked(invented: Callable[..., None]) -> None:
+    invented()
+    core = replace(ONE_MEMORY, gpu=replace(ONE_MEMORY.gpu, kind="cpu"))
+    for thorough in (False, True):
+        found = calibrate.calibrate(core, quick=True, thorough=thorough)
+        assert ("image" in found.processors["gpu"].data_types) is thorough
 
 
 def test_processors_work_alone_in_their_own_phases(graph: Graph) -> None:

@@ -54,7 +54,7 @@ def gpu(identity: str, units: int) -> DeviceInfo:
         2**30,
         1,
         True,
-        True,
+        (16384, 16384),
         False,
     )
 
