@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from codl.graph import Graph, Node
 from codl.ops import image
-from codl.ops.geometry import feature_map_dimensions, light_work
+from codl.ops.geometry import Moving
 from codl.ops.launch import KernelProgram, KernelRequest, Launch, Output
-from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import Operand, constants, copy, operand_view
 from codl.region import Region
 
 
-class Concat(OpSpec):
+class Concat(Moving):
     """Inputs of one rank; attribute `axis` >= 0. Inputs may be constant."""
 
     family = "concat"
     onnx_types = ("Concat",)
 
-    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
-        return feature_map_dimensions(graph.tensor(node.output).shape)
-
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
         parts = pieces(graph, node, out)
         return tuple(parts[index] for index, _ in graph.variable_inputs(node))
-
-    def work(self, graph: Graph, node: Node, out: Region) -> Work:
-        return light_work(graph, node, out, self.input_regions(graph, node, out), "move", 0)
-
-    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
-        return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
         axis = request.node.integer("axis")

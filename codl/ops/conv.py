@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -12,10 +11,9 @@ from codl.graph import Graph, Node
 from codl.ops import depthwise, image, narrow, winograd
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
 from codl.ops.residual import has_residual, residual_of
-from codl.ops.spec import Dimension, OpSpec, Work
+from codl.ops.spec import Work
 from codl.ops.tile import Strided, TileProblem, end_of, joined, program
 from codl.ops.window import (
-    FLOAT,
     GroupSpan,
     Window,
     channels_of_groups,
@@ -24,10 +22,11 @@ from codl.ops.window import (
     groups,
     has_bias,
 )
+from codl.ops.windowed import Windowed, origin, window_work
 from codl.region import Region
 
 
-class Conv(OpSpec):
+class Conv(Windowed):
     """2-D convolution with an optional bias, residual (`codl.ops.residual`) and activation.
 
     Any output box needs one input box: rows and columns with their halo, and the channels of the groups it touches; and
@@ -37,9 +36,6 @@ class Conv(OpSpec):
     family: ClassVar[str] = "conv"
     onnx_types: ClassVar[tuple[str, ...]] = ("Conv",)
     tolerance: ClassVar[float] = 1e-4  # Winograd F(4,3) loses two digits; the others stay under 1e-5
-
-    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
-        return {Dimension.HEIGHT: 2, Dimension.WIDTH: 3, Dimension.OUTPUT_CHANNEL: 1}
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
         _, _, height, width = graph.tensor(node.inputs[0]).shape
@@ -56,32 +52,14 @@ class Conv(OpSpec):
 
     def work(self, graph: Graph, node: Node, out: Region) -> Work:
         window = Window.of(node)
-        read, *added = self.input_regions(graph, node, out)
+        read, *residual = self.input_regions(graph, node, out)
         icg = graph.tensor(node.inputs[1]).shape[1]
-        batch, channels, rows, columns = out.shape
-        touched = read.shape[1] // icg
-        weights = channels * (icg * window.taps + has_bias(node))
-        return Work(
-            kind="depthwise" if is_depthwise(graph, node) else "conv",
-            batch=batch,
-            out_h=rows,
-            out_w=columns,
-            out_channels=channels,
-            in_h=read.shape[2],
-            in_w=read.shape[3],
-            in_channels=icg,
-            kernel_h=window.kernel[0],
-            kernel_w=window.kernel[1],
-            stride_h=window.stride[0],
-            stride_w=window.stride[1],
-            dilation_h=window.dilation[0],
-            dilation_w=window.dilation[1],
-            groups=touched,
-            flops=2.0 * out.size * icg * window.taps + sum(box.size for box in added),
-            input_bytes=(read.size + sum(box.size for box in added)) * FLOAT,
-            output_bytes=out.size * FLOAT,
-            weight_bytes=0 if out.empty else weights * FLOAT,
-        )
+        added = sum(box.size for box in residual)
+        return window_work(
+            "depthwise" if is_depthwise(graph, node) else "conv", window, read, out,
+            in_channels=icg, groups=read.shape[1] // icg, flops=2.0 * out.size * icg * window.taps + added,
+            weights=out.shape[1] * (icg * window.taps + has_bias(node)), added=added,
+        )  # fmt: skip
 
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
         window = Window.of(node)
@@ -157,7 +135,7 @@ def direct(request: KernelRequest) -> KernelProgram:
             bias=partial(bias_of, graph, node, span, ocg),
             kernel=window.kernel,
             step=window.stride,
-            origin=(rows[0] * window.stride[0] - window.pads[0], columns[0] * window.stride[1] - window.pads[1]),
+            origin=origin(window, out),
             dilation=window.dilation,
             activation=node.activation,
             residual=residual_of(request, first_out),

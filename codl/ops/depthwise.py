@@ -10,6 +10,7 @@ from codl.ops.launch import Constant, Input, KernelProgram, KernelRequest, Launc
 from codl.ops.packing import LazyConstants
 from codl.ops.tile import Strided, one_each, simd
 from codl.ops.window import Window, ceil_div, has_bias
+from codl.ops.windowed import origin
 from codl.region import Range
 
 
@@ -33,11 +34,10 @@ def program(request: KernelRequest) -> KernelProgram:
         }
     )
     weights, bias = (Constant(name) for name in constants)
-    origin = (rows[0] * window.stride[0] - window.pads[0], columns[0] * window.stride[1] - window.pads[1])
     arguments = (
         Input(0), weights, bias, Output(), read.offset, read.n, read.y, read.x, height, width,
         write.offset, write.n, write.y, write.x, h, w, c,
-        *window.kernel, *window.stride, *origin, *window.dilation,
+        *window.kernel, *window.stride, *origin(window, out), *window.dilation,
     )  # fmt: skip
     params = activations.parameters(node.activation)
     chosen = activations.define(node.activation)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from codl.graph import Graph, Node
-from codl.ops.spec import Dimension, Work
+from codl.ops.spec import Dimension, OpSpec, Work
 from codl.region import Range, Region
 
 AXIS_OF: Mapping[Dimension, int] = MappingProxyType(
@@ -27,6 +27,13 @@ def feature_map_dimensions(shape: Sequence[int], without: Iterable[int] = ()) ->
         return {}
     refused = set(without)
     return {name: axis for name, axis in AXIS_OF.items() if axis not in refused and shape[axis] > 1}
+
+
+def whole_along(out: Region, axes: Iterable[int], shape: Sequence[int]) -> Region:
+    """`out`, made whole along some axes of this shape: what is read where all elements along them go into each."""
+    for axis in axes:
+        out = out.along(axis, 0, shape[axis])
+    return out
 
 
 def broadcast_region(shape: Sequence[int], out: Region) -> Region:
@@ -84,6 +91,19 @@ def light_work(
             if len(t.shape) <= len(out.ranges)
         ),
     )
+
+
+class Moving(OpSpec):
+    """An operator that only moves elements: it can be cut along every axis of a feature map, and computes nothing."""
+
+    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
+        return feature_map_dimensions(graph.tensor(node.output).shape)
+
+    def work(self, graph: Graph, node: Node, out: Region) -> Work:
+        return light_work(graph, node, out, self.input_regions(graph, node, out), "move", 0)
+
+    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
+        return ("move",)
 
 
 def _as_feature_map(shape: Sequence[int]) -> tuple[int, int, int, int]:

@@ -11,6 +11,7 @@ from codl.ops.launch import Constant, Input, KernelProgram, KernelRequest, Launc
 from codl.ops.packing import LazyConstants
 from codl.ops.tile import Strided, simd
 from codl.ops.window import Window, ceil_div
+from codl.ops.windowed import origin
 from codl.region import Range
 
 MOST_CHANNELS = 4
@@ -41,8 +42,7 @@ def program(request: KernelRequest) -> KernelProgram:
     arguments = (
         Input(0), weights, bias, Output(), read.offset, read.n, read.y, read.x, height, width,
         write.offset, write.n, write.y, write.x, write.c, h, w, depth, *window.kernel, *window.stride,
-        rows[0] * window.stride[0] - window.pads[0], columns[0] * window.stride[1] - window.pads[1],
-        *window.dilation, at_once, *activations.parameters(node.activation),
+        *origin(window, out), *window.dilation, at_once, *activations.parameters(node.activation),
     )  # fmt: skip
     defines = (
         ("SIMD", simd(request.device)), ("CHANNELS", c), ("PIXELS", min(6, _SUMS // c)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from codl.graph import Graph, Node
-from codl.ops.geometry import feature_map_dimensions, light_work
+from codl.ops.geometry import feature_map_dimensions, light_work, whole_along
 from codl.ops.launch import DeviceTraits, KernelProgram, KernelRequest, Launch
 from codl.ops.reduction import Reduction, grid, reduction
 from codl.ops.spec import Dimension, OpSpec, Work
@@ -25,10 +25,7 @@ class Normalize(OpSpec):
         return feature_map_dimensions(graph.tensor(node.output).shape, without=normalised(node))
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
-        shape = graph.tensor(node.inputs[0]).shape
-        for axis in normalised(node):
-            out = out.along(axis, 0, shape[axis])
-        return (out,)
+        return (whole_along(out, normalised(node), graph.tensor(node.inputs[0]).shape),)
 
     def work(self, graph: Graph, node: Node, out: Region) -> Work:
         return light_work(graph, node, out, self.input_regions(graph, node, out), "elementwise", 7)

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
 
 from codl.graph import Graph, Node
 from codl.ops.gather import gather
-from codl.ops.geometry import feature_map_dimensions, light_work, table_range
+from codl.ops.geometry import Moving, table_range
 from codl.ops.launch import Constant, KernelProgram, KernelRequest
-from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import Operand, copy, output_operand
 from codl.region import Region
 
 
-class Pad(OpSpec):
+class Pad(Moving):
     """Attributes `begin`, `end` (elements added per axis; negative ones crop), `mode` constant, reflect or edge, and
     `value` (for constant). At most 6 axes of more than one element."""
 
     family = "pad"
     onnx_types = ("Pad",)
 
-    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
-        return feature_map_dimensions(graph.tensor(node.output).shape)
-
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
         tables = source_tables(graph, node)
         shape = graph.tensor(node.inputs[0]).shape
         ranges = map(table_range, tables, out.ranges, shape)
         return (Region(tuple(ranges)),)
-
-    def work(self, graph: Graph, node: Node, out: Region) -> Work:
-        return light_work(graph, node, out, self.input_regions(graph, node, out), "move", 0)
-
-    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
-        return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
         graph, node = request.graph, request.node

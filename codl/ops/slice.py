@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from codl.graph import Graph, Node
-from codl.ops.geometry import feature_map_dimensions, light_work
+from codl.ops.geometry import Moving
 from codl.ops.launch import KernelProgram, KernelRequest
-from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import Operand, at, copy, operand_view, output_operand
 from codl.region import Range, Region
 
 
-class Slice(OpSpec):
+class Slice(Moving):
     """Attributes `starts` (>= 0) and `steps` (> 0), one for each axis; extents are those of the output."""
 
     family = "slice"
     onnx_types = ("Slice",)
-
-    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
-        return feature_map_dimensions(graph.tensor(node.output).shape)
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
         starts = node.integers("starts")
@@ -29,13 +23,6 @@ class Slice(OpSpec):
             begin = start + low * step
             ranges.append((begin, begin + (high - 1 - low) * step + 1 if high > low else begin))
         return (Region(tuple(ranges)),)
-
-    def work(self, graph: Graph, node: Node, out: Region) -> Work:
-        inputs = self.input_regions(graph, node, out)
-        return light_work(graph, node, out, inputs, "move", 0)
-
-    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
-        return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
         steps = request.node.integers("steps")

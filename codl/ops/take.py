@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from codl.graph import Graph, Node
 from codl.ops.gather import gather
-from codl.ops.geometry import feature_map_dimensions, light_work, table_range
+from codl.ops.geometry import Moving, table_range
 from codl.ops.launch import KernelProgram, KernelRequest
-from codl.ops.spec import Dimension, OpSpec, Work
 from codl.region import Region
 
 
-class Take(OpSpec):
+class Take(Moving):
     """Attributes `axis` and `indices`: index `i` of the output's axis is index `indices[i]` (>= 0) of the input's."""
 
     family = "take"
-
-    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
-        return feature_map_dimensions(graph.tensor(node.output).shape)
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
         axis, indices = node.integer("axis"), _indices(node)
         extent = graph.tensor(node.inputs[0]).shape[axis]
         return (out.along(axis, *table_range(indices, out.ranges[axis], extent)),)
-
-    def work(self, graph: Graph, node: Node, out: Region) -> Work:
-        return light_work(graph, node, out, self.input_regions(graph, node, out), "move", 0)
-
-    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
-        return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
         axis = request.node.integer("axis")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from codl.graph import Graph, Node
-from codl.ops.geometry import feature_map_dimensions, light_work
+from codl.ops.geometry import Moving
 from codl.ops.launch import KernelProgram, KernelRequest
-from codl.ops.spec import Dimension, OpSpec, Work
 from codl.ops.strided import Operand, at, copy, operand_view, output_operand
 from codl.region import Range, Region
 
 
-class Transpose(OpSpec):
+class Transpose(Moving):
     """Attribute `perm`: axis `k` of the output is axis `perm[k]` of the input."""
 
     family = "transpose"
     onnx_types = ("Transpose",)
-
-    def dimensions(self, graph: Graph, node: Node) -> Mapping[Dimension, int]:
-        return feature_map_dimensions(graph.tensor(node.output).shape)
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
         perm = node.integers("perm")
@@ -27,12 +21,6 @@ class Transpose(OpSpec):
         for wanted, axis in zip(out.ranges, perm, strict=True):
             ranges[axis] = wanted
         return (Region(tuple(ranges)),)
-
-    def work(self, graph: Graph, node: Node, out: Region) -> Work:
-        return light_work(graph, node, out, self.input_regions(graph, node, out), "move", 0)
-
-    def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
-        return ("move",)
 
     def program(self, request: KernelRequest) -> KernelProgram:
         perm = request.node.integers("perm")
