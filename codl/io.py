@@ -14,18 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError
 
-from codl.errors import CodlError, FileError, SchemaError, first_line, shown
+from codl.errors import CodlError, FileError, SchemaError, first_line
 from codl.limits import beyond, limit
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def is_file(path: Path | str) -> bool:
@@ -77,15 +75,6 @@ class _NoAliases(Composer):
 
     def return_alias(self, node: Any) -> Any:
         raise ComposerError(None, None, "aliases (*name) are not accepted; write the value again", node.start_mark)
-
-
-def packaged(kind: str) -> dict[str, Path]:
-    """The .yaml files of one kind (`hardware`, `scenarios`, `sweeps`) that codl brings along, by name, sorted: inside
-    the wheel, or beside the package in a checkout."""
-    package = Path(__file__).resolve().parent
-    data = package / "data"
-    folder = (data if data.is_dir() else package.parent) / kind
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def read_yaml(path: Path | str) -> Any:
@@ -161,30 +150,6 @@ def read_table(path: Path | str, columns: Sequence[str] = ()) -> list[tuple[int,
         return [(reader.line_num, {key: str(cell) for key, cell in row.items() if key}) for row in reader]
     except csv.Error as error:
         raise FileError(path, f"line {reader.line_num}: is not CSV: {error}") from None
-
-
-def validate(model: type[Model], data: Any, source: Path | str, file: bool = False) -> Model:
-    """`data` as a pydantic model; every problem of the file in one error, each with the path of its field.
-
-    Args:
-        file: people wrote it, so that quantities must have their units (the program's own are SI numbers).
-    """
-    try:
-        return model.model_validate(data, context={"file": file})
-    except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])), _message(e)) for e in error.errors()]
-        raise SchemaError(source, problems) from None
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return "unknown field"
-    if error["type"] == "missing":
-        return "is missing"
-    if isinstance(error["input"], (dict, list)):  # the message names what of it is wrong
-        return message
-    return f"{message} (given: {shown(error['input'])})"
 
 
 def to_plain(value: Any) -> Any:

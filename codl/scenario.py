@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from codl.errors import FileError
-from codl.io import is_file, packaged, read_yaml, validate
+from codl.documents import Section, find, packaged, read_document
+from codl.io import is_file
 from codl.workload import Workload
 
 PlannerName = Literal["cpu", "gpu", "mulayer", "h", "oc", "hybrid", "codl", "optimal", "ideal"]
 DataTypeChoice = Literal["auto", "image", "buffer"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+def _extents(value: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+    for name, shape in value.items():
+        if not shape or min(shape) < 1:
+            raise ValueError(f"{name}: {list(shape)} is not a shape; write positive numbers: [1, 3, 640, 640]")
+    return value
 
 
-class Published(_Strict):
+Shapes = Annotated[Mapping[str, tuple[int, ...]], AfterValidator(_extents)]
+"""Sizes of inputs that a model leaves open, by input name."""
+
+
+class Published(Section):
     """Latencies that somebody else measured, in ms, by planner and model."""
 
     source: str = Field(min_length=1)
@@ -37,7 +44,7 @@ class Published(_Strict):
         return value
 
 
-class Scenario(_Strict):
+class Scenario(Section):
     """A scenario file.
 
     Raises:
@@ -53,8 +60,7 @@ class Scenario(_Strict):
     """HW as on the command line: a hardware file or the name of a packaged one."""
     planners: tuple[PlannerName, ...] = Field(min_length=1)
     data_type: DataTypeChoice = "auto"
-    shapes: Mapping[str, tuple[int, ...]] = {}
-    """Sizes of inputs that a model leaves open, by input name."""
+    shapes: Shapes = {}
     set: tuple[str, ...] = ()
     """Overrides of the hardware's constants, such as `gpu.frequency=500MHz`."""
     variants: Mapping[str, tuple[str, ...]] = {}
@@ -69,14 +75,6 @@ class Scenario(_Strict):
         for item in value:
             if value.count(item) > 1:
                 raise ValueError(f"{item!r} is listed twice")
-        return value
-
-    @field_validator("shapes")
-    @classmethod
-    def _extents(cls, value: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
-        for name, shape in value.items():
-            if not shape or min(shape) < 1:
-                raise ValueError(f"{name}: {list(shape)} is not a shape; write positive numbers: [1, 3, 640, 640]")
         return value
 
     @model_validator(mode="after")
@@ -108,24 +106,13 @@ def load(name_or_path: str | Path) -> Scenario:
         FileError: no such name or file, or not YAML.
         SchemaError: not a scenario; all wrong fields at once.
     """
-    text = str(name_or_path)
-    if isinstance(name_or_path, str) and "/" not in text and not text.endswith((".yaml", ".yml")):
-        if text in packaged("scenarios"):
-            return read(packaged("scenarios")[text])
-        raise FileError(text, f"no such scenario; known: {', '.join(names())}, or the path of a .yaml file")
-    path = Path(name_or_path)
-    if not is_file(path) and path.parent.name == "scenarios":
-        # `scenarios/sd865.yaml` names the packaged one, wherever the command is given.
-        return read(packaged("scenarios").get(path.stem, path))
-    return read(path)
+    return read(find("scenarios", name_or_path))
 
 
 def read(path: str | Path) -> Scenario:
     """A scenario file (see `load`)."""
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise FileError(path, "is not a scenario: it must be a mapping with name, models, hardware, planners, ...")
-    scenario = validate(Scenario, data, path, file=True)
+    expected = "a scenario: it must be a mapping with name, models, hardware, planners, ..."
+    scenario = read_document(Scenario, path, expected)
     folder = Path(path).parent
     return scenario.model_copy(
         update={

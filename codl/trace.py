@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from codl.documents import validate
 from codl.errors import FileError, InputError
-from codl.io import canonical_json, read_json, validate, write_text
+from codl.io import canonical_json, read_json, write_text
 
 SCHEMA = "codl.trace/1"
 World = Literal["simulated", "measured"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from codl.documents import Section
 from codl.units import (
     BytesPerSecond,
     Celsius,
@@ -24,11 +25,7 @@ REST = "rest"
 """What a thermal node takes besides processors: the device's idle power and that of its memory."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class Arrivals(_Strict):
+class Arrivals(Section):
     """When requests come. One of the fields; with none of them, each request comes when the one before has ended."""
 
     periodic: Hertz | None = None
@@ -48,7 +45,7 @@ class Arrivals(_Strict):
         return self
 
 
-class Stream(_Strict):
+class Stream(Section):
     """Requests for inferences of one network."""
 
     name: str = ""
@@ -76,7 +73,7 @@ class Stream(_Strict):
     knows the clocks and loads, `latency` only the latencies of inferences that have ended."""
 
 
-class Background(_Strict):
+class Background(Section):
     """Load that is not ours, from `start` to `stop`: a share of a processor, or memory bandwidth."""
 
     processor: str | None = None
@@ -98,7 +95,7 @@ class Background(_Strict):
         return self
 
 
-class FrequencyStep(_Strict):
+class FrequencyStep(Section):
     """From a moment on, a processor runs at a clock relative to its nominal one."""
 
     at: Seconds
@@ -106,7 +103,7 @@ class FrequencyStep(_Strict):
     clock: float = Field(ge=1e-3, le=1)
 
 
-class Node(_Strict):
+class Node(Section):
     """A lump of the device with one temperature: C dT/dt = power - (T - T of `to`) / R."""
 
     resistance: KelvinsPerWatt
@@ -125,7 +122,7 @@ class Node(_Strict):
         return self
 
 
-class Trip(_Strict):
+class Trip(Section):
     """While a node is hotter than this, a processor's clock is limited."""
 
     node: str
@@ -134,7 +131,7 @@ class Trip(_Strict):
     clock: float = Field(ge=1e-3, le=1)
 
 
-class Thermal(_Strict):
+class Thermal(Section):
     """Temperatures, and what they do to clocks."""
 
     ambient: Celsius
@@ -162,7 +159,7 @@ class Thermal(_Strict):
         return self
 
 
-class Workload(_Strict):
+class Workload(Section):
     """The `workload` section of a scenario."""
 
     streams: tuple[Stream, ...] = Field(min_length=1)

@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from codl.cost.features import form, traffic
 from codl.cost.fit import Posterior, Prior, maximum_a_posteriori
 from codl.cost.tables import Selector, conv_work, read_works
+from codl.documents import validate
 from codl.hardware import Hardware, Kernel, Processor, write
-from codl.io import read_yaml, validate
+from codl.io import read_yaml
 from codl.ops.spec import Work
 from codl.units import parse, render
 from codl.validation import Figure, headline

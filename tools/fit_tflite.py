@@ -27,8 +27,9 @@ from codl.cost.features import FORMS
 from codl.cost.fit import relative_nnls
 from codl.cost.table_fit import Measurement, fit_measurements
 from codl.cost.tables import Selector, make_work
+from codl.documents import validate
 from codl.hardware import Hardware, Kernel, write
-from codl.io import read_yaml, validate
+from codl.io import read_yaml
 from codl.ops.spec import Work
 
 ROOT = Path(__file__).resolve().parent.parent

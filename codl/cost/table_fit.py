@@ -12,9 +12,9 @@ import numpy as np
 from codl.cost.features import FORMS
 from codl.cost.fit import amounts, fit_units
 from codl.cost.tables import Selector, kernels_of, read_rows, work_of
+from codl.documents import validate
 from codl.errors import SchemaError, UncalibratedError
 from codl.hardware import Calibration, Hardware, Kernel
-from codl.io import validate
 from codl.ops.spec import Work
 
 

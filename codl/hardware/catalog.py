@@ -10,9 +10,10 @@ from typing import Any
 import platformdirs
 from ruamel.yaml import YAML
 
+from codl.documents import find, packaged, read_document
 from codl.errors import FileError
 from codl.hardware.schema import Hardware
-from codl.io import packaged, read_yaml, validate, write_text
+from codl.io import write_text
 
 HOST = "host"
 
@@ -31,22 +32,14 @@ def load(name_or_path: str | Path) -> Hardware:
         FileError: no such name or file, or not YAML.
         SchemaError: not a hardware description; all wrong fields at once.
     """
-    text = str(name_or_path)
-    if text == HOST:
+    if str(name_or_path) == HOST:
         return read(_newest_host())
-    if isinstance(name_or_path, str) and "/" not in text and not text.endswith((".yaml", ".yml")):
-        if text in packaged("hardware"):
-            return read(packaged("hardware")[text])
-        raise FileError(text, f"no such hardware; known: {', '.join([*names(), HOST])}, or the path of a .yaml file")
-    return read(name_or_path)
+    return read(find("hardware", name_or_path, also=(HOST,)))
 
 
 def read(path: str | Path) -> Hardware:
     """A hardware file (see `load`)."""
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise FileError(path, "is not a hardware description: it must be a mapping with name, processors, ...")
-    return validate(Hardware, data, path, file=True)
+    return read_document(Hardware, path, "a hardware description: it must be a mapping with name, processors, ...")
 
 
 def host_folder() -> Path:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from codl.hardware.silicon import Count, CountOrNone, DataType, Strict
+from codl.documents import Section
+from codl.hardware.silicon import Count, CountOrNone, DataType
 from codl.units import Seconds, SecondsPerByte, SecondsPerFlop
 
 Condition = int | str | tuple[int | str, ...]
@@ -18,7 +19,7 @@ BLOCKS = (
 """What a kernel's `blocks` may name: the formulas of `codl.cost.features` read these and no others."""
 
 
-class Kernel(Strict):
+class Kernel(Section):
     """One kernel of a library: which work it takes, how that work is quantised, and its basic-unit times.
 
     `form` names a formula of `codl.cost.features`, which turns work into quantities with the names of the units
@@ -71,7 +72,7 @@ class Kernel(Strict):
         return blocks
 
 
-class Library(Strict):
+class Library(Section):
     """A kernel library on this hardware: kernels by processor and data type."""
 
     choice: Literal["first", "fastest"] = "first"

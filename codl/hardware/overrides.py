@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from codl.documents import validate
 from codl.errors import InputError, SchemaError, shown
 from codl.hardware.schema import Hardware
-from codl.io import validate
 from codl.units import parse, render
 
 _PROCESSOR = (

@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from codl.documents import Section
 from codl.hardware.library import Kernel, Library
-from codl.hardware.silicon import Count, Memory, Power, Processor, Sharing, Strict
+from codl.hardware.silicon import Count, Memory, Power, Processor, Sharing
 from codl.io import digest
 from codl.units import Seconds, SignedSeconds
 
 
-class Calibration(Strict):
+class Calibration(Section):
     """Where constants come from."""
 
     constants: tuple[str, ...] = Field(min_length=1)
@@ -34,7 +35,7 @@ class Calibration(Strict):
     """The operators that were measured, where that is what the constants were learned from."""
 
 
-class Spread(Strict):
+class Spread(Section):
     """A cost as it was seen many times: the constant is its median, these are the edges."""
 
     low: Seconds
@@ -45,7 +46,7 @@ class Spread(Strict):
     samples: Count
 
 
-class Observed(Strict):
+class Observed(Section):
     """What a calibration saw besides the constants. Predictions do not depend on it."""
 
     spreads: dict[str, Spread] = {}
@@ -62,7 +63,7 @@ class Observed(Strict):
     """By processor: time of that kernel, alone."""
 
 
-class Hardware(Strict):
+class Hardware(Section):
     """A hardware description. Raises pydantic's ValidationError when made with wrong fields; see `catalog.load`."""
 
     format: Literal["codl.hardware/1"] = Field(default="codl.hardware/1", alias="schema")

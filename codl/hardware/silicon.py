@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from codl.documents import Section
 from codl.units import Bytes, BytesPerSecond, Hertz, JoulesPerByte, Seconds, SecondsPerByte, Watts
 
 DataType = Literal["buffer", "image"]
@@ -15,13 +16,7 @@ CountOrNone = Annotated[int, Field(ge=0, le=_MOST)]
 """Numbers that formulas work out in 64 bits; 0 where something does not apply."""
 
 
-class Strict(BaseModel):
-    """A part of a hardware file: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class Cluster(Strict):
+class Cluster(Section):
     """Equal cores of a CPU."""
 
     name: str
@@ -31,7 +26,7 @@ class Cluster(Strict):
     """float32 operations of one core a cycle, a multiply-accumulate as two: SIMD lanes x pipes x 2."""
 
 
-class Processor(Strict):
+class Processor(Section):
     """One processor. A CPU has `clusters` (those that its threads run on); a GPU the fields below them."""
 
     kind: Literal["cpu", "gpu"]
@@ -83,14 +78,14 @@ class Processor(Strict):
         return float((self.frequency or 0.0) * self.flops_per_cycle)
 
 
-class Memory(Strict):
+class Memory(Section):
     """Main memory, shared by all processors max-min fair."""
 
     bandwidth: BytesPerSecond
     energy: JoulesPerByte
 
 
-class Linear(Strict):
+class Linear(Section):
     """A cost with a fixed part and a part that grows with size."""
 
     fixed: Seconds = 0.0
@@ -100,7 +95,7 @@ class Linear(Strict):
         return float(self.fixed + self.per_byte * nbytes)
 
 
-class Sharing(Strict):
+class Sharing(Section):
     """How processors see each other's results (see `codl.plan.model.Plan.sharing`) and what that costs."""
 
     kind: Literal["unified", "mapped", "copied"]
@@ -122,7 +117,7 @@ class Sharing(Strict):
     """Until the host's thread, asleep, goes on after a processor is done; `pre_sync` for those not given."""
 
 
-class Power(Strict):
+class Power(Section):
     """Power of the whole device that no processor's activity explains."""
 
     idle: Watts

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
+from codl.documents import Section, validate
 from codl.errors import PlanError
 from codl.graph import Graph
-from codl.io import digest, read_json, validate, write_json
+from codl.io import digest, read_json, write_json
 from codl.ops import REGISTRY, Dimension
 from codl.plan.partition import exits
 
@@ -25,11 +24,7 @@ DataType = Literal["buffer", "image"]
 Sharing = Literal["unified", "mapped", "copied"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class Reference(_Strict):
+class Reference(Section):
     """What a plan was made for: the name under which it was found, and a digest for the check."""
 
     name: str
@@ -38,14 +33,14 @@ class Reference(_Strict):
     """Input sizes that the user chose (`--shape`), where the model leaves them open."""
 
 
-class ProcessorUse(_Strict):
+class ProcessorUse(Section):
     """How a plan uses one processor: its data type, and the kernel variant of each operator that it computes."""
 
     kind: Literal["cpu", "gpu"]
     data_type: DataType = "buffer"
 
 
-class Chain(_Strict):
+class Chain(Section):
     """Operators that share one partition: data is shared between processors only at the chain's ends.
 
     `shares` is the share of the last operator's output, along `dimension`, that each processor computes (earlier
@@ -94,7 +89,7 @@ class Chain(_Strict):
         return found[0] if found else next(iter(self.shares)) if len(self.shares) == 1 else None
 
 
-class Plan(_Strict):
+class Plan(Section):
     """A partition plan for one model on one hardware description."""
 
     format: Literal["codl.plan/1"] = Field(default="codl.plan/1", alias="schema")

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from codl.cost import CostModel
+from codl.documents import Section, validate
 from codl.errors import PlanError, SchemaError
 from codl.graph import Graph
 from codl.hardware import Hardware
-from codl.io import read_json, validate
+from codl.io import read_json
 from codl.ops import REGISTRY, Dimension
 from codl.plan.model import Chain, Plan
 from codl.plan.partition import exits
@@ -22,19 +23,17 @@ from codl.plan.problem import Problem
 _DIMENSIONS = {"H": Dimension.HEIGHT, "OC": Dimension.OUTPUT_CHANNEL}
 
 
-class Decisions(BaseModel):
+class Decisions(Section):
     """One set of decisions: per operator, in the order of the list; chains as lengths in order."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     partition_dim: list[Literal["H", "OC"]]
     gpu_ratio: list[float] = Field(min_length=1)
     chain_lengths: list[int] | None = None
 
 
-class PublishedPlan(BaseModel):
+class PublishedPlan(Section):
     """A file of `codl plan --published`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     model: str
     soc: str
     operators: int

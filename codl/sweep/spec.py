@@ -8,11 +8,11 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from codl.errors import FileError
-from codl.io import is_file, packaged, read_yaml, validate
-from codl.scenario import DataTypeChoice, PlannerName, beside, placed
+from codl.documents import Section, find, packaged, read_document
+from codl.io import is_file
+from codl.scenario import DataTypeChoice, PlannerName, Shapes, beside, placed
 from codl.units import Seconds
 from codl.workload import Workload
 
@@ -21,11 +21,7 @@ MAX_RUNS = 1_000_000
 """A larger grid is refused: it is a slip of the pen (a table of that many rows takes about 1 GB)."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-
-class Inferences(_Strict):
+class Inferences(Section):
     """What one run simulates: inferences, one after another on the idle machine."""
 
     requests: int = Field(default=1, gt=0, le=1_000_000)
@@ -51,7 +47,7 @@ Work = Annotated[Annotated[Inferences, Tag("inferences")] | Annotated[Workload, 
 """One or the other; a workload (as in a scenario file) has `streams`."""
 
 
-class Grid(_Strict):
+class Grid(Section):
     """Every combination of these is a run."""
 
     models: tuple[str, ...] = Field(min_length=1)
@@ -84,7 +80,7 @@ class Grid(_Strict):
         return math.prod(map(len, (*factors, *self.overrides.values())))
 
 
-class Point(_Strict):
+class Point(Section):
     """One combination that is not in the grid."""
 
     model: str
@@ -97,7 +93,7 @@ class Point(_Strict):
     """Name out of the file's `workloads`; each of them if it is not given."""
 
 
-class Exclusion(_Strict):
+class Exclusion(Section):
     """Runs that agree with every field given here are left out. An override of null means: not overridden."""
 
     model: str | None = None
@@ -115,7 +111,7 @@ class Exclusion(_Strict):
         return self
 
 
-class Fleet(_Strict):
+class Fleet(Section):
     """The devices in people's hands, and what is asked of a model that is shipped to them."""
 
     shares: Mapping[str, float] = Field(min_length=1)
@@ -134,7 +130,7 @@ class Fleet(_Strict):
         return value
 
 
-class Sweep(_Strict):
+class Sweep(Section):
     """A sweep file."""
 
     format: Literal["codl.sweep/1"] = Field(default="codl.sweep/1", alias="schema")
@@ -145,8 +141,7 @@ class Sweep(_Strict):
     exclude: tuple[Exclusion, ...] = ()
     workloads: Mapping[str, Work] = Field(default={"single": Inferences()}, min_length=1)
     """What is simulated, by name; one inference if it is not given."""
-    shapes: Mapping[str, tuple[int, ...]] = {}
-    """Sizes of inputs that models leave open, by input name."""
+    shapes: Shapes = {}
     fleet: Fleet | None = None
 
     @field_validator("workloads")
@@ -155,14 +150,6 @@ class Sweep(_Strict):
         for name, workload in value.items():
             if isinstance(workload, Workload) and workload.names_models:
                 raise ValueError(f"{name}: its streams name models; in a sweep the grid does")
-        return value
-
-    @field_validator("shapes")
-    @classmethod
-    def _extents(cls, value: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
-        for name, shape in value.items():
-            if not shape or min(shape) < 1:
-                raise ValueError(f"{name}: {list(shape)} is not a shape; write positive numbers: [1, 3, 640, 640]")
         return value
 
     @model_validator(mode="after")
@@ -255,18 +242,9 @@ def load(name_or_path: str | Path) -> tuple[Sweep, Path]:
         FileError: no such name or file, or not YAML.
         SchemaError: not a sweep; all wrong fields at once.
     """
-    text = str(name_or_path)
-    path = Path(name_or_path)
-    if isinstance(name_or_path, str) and "/" not in text and not text.endswith((".yaml", ".yml")):
-        if text not in packaged("sweeps"):
-            raise FileError(text, f"no such sweep; known: {', '.join(names())}, or the path of a .yaml file")
-        path = packaged("sweeps")[text]
-    elif not is_file(path) and path.parent.name == "sweeps":
-        path = packaged("sweeps").get(path.stem, path)
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise FileError(path, "is not a sweep: it must be a mapping with name, grid, ...")
-    sweep, folder = validate(Sweep, data, path, file=True), path.parent.resolve()
+    path = find("sweeps", name_or_path)
+    sweep = read_document(Sweep, path, "a sweep: it must be a mapping with name, grid, ...")
+    folder = path.parent.resolve()
     works = {name: placed(folder, w) if isinstance(w, Workload) else w for name, w in sweep.workloads.items()}
     return sweep.model_copy(update={"workloads": works}), folder
 

@@ -11,7 +11,8 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from codl.io import read_yaml, validate
+from codl.documents import validate
+from codl.io import read_yaml
 
 Section = Literal["quick", "full"]
 

@@ -19,10 +19,10 @@ from codl.cost.fit import Prior, fit_units, maximum_a_posteriori
 from codl.cost.groups import RULES, Sizes, group_waves
 from codl.cost.table_fit import fit_table
 from codl.cost.tables import conv_work, predict_table, predict_works, read_works, write_table
+from codl.documents import validate
 from codl.errors import FileError, InputError, SchemaError, UncalibratedError
 from codl.graph import Graph, Node, Tensor
 from codl.hardware import Kernel, Processor
-from codl.io import validate
 from codl.ops.spec import Work
 from codl.ops.tile.gpu import tilings
 from codl.region import Region

@@ -8,10 +8,11 @@ import jsonschema
 import pytest
 
 from codl import hardware as hw
+from codl.documents import validate
 from codl.errors import FileError, InputError, SchemaError
 from codl.hardware import Hardware
 from codl.hardware.schema import Observed
-from codl.io import read_yaml, validate
+from codl.io import read_yaml
 
 PHONES = ("sd855", "sd865", "sd888", "kirin990", "pixel4", "s10")
 

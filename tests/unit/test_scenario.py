@@ -110,7 +110,7 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path, text, messages):
     ],
 )
 def test_wrong_values_are_refused_by_name(tmp_path, change, message):
-    from codl.io import validate
+    from codl.documents import validate
 
     with pytest.raises(SchemaError, match=message):
         validate(Scenario, {**MINIMAL, **change}, tmp_path / "mine.yaml")

@@ -12,8 +12,8 @@ import pyarrow.parquet
 import pytest
 
 import codl.sweep
+from codl.documents import validate
 from codl.errors import FileError, InputError
-from codl.io import validate
 from codl.sweep import Sweep, journal_path, load, names, run_sweep
 from codl.sweep.expansion import chunks, expand
 from codl.sweep.local import DIED, run_in_processes

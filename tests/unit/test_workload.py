@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codl.documents import validate
 from codl.errors import InputError, SchemaError
-from codl.io import validate
 from codl.sim.arrivals import arrivals
 from codl.sim.conditions import State, states
 from codl.sim.statistics import machine_figures, stream_figures
