@@ -30,10 +30,11 @@ from typing import Any
 import numpy as np
 
 from codl.calibrate import collect, fingerprint
-from codl.calibrate.description import Results, describe
+from codl.calibrate.description import describe
 from codl.calibrate.fit import fit_library
 from codl.calibrate.fit import predict as predict_units
 from codl.calibrate.geometry import block_channels
+from codl.calibrate.results import Results
 from codl.cost import CostModel
 from codl.cost.batch import BatchCosts
 from codl.cost.choice import matcher
@@ -162,8 +163,7 @@ def paper(side: Side) -> Trained:
 
 def codl(side: Side) -> Trained:
     fitted = fit_library(side.train, side.silicon, side.traits)  # type: ignore[arg-type]  # rows look like timings
-    fields = frozenset(Work.__slots__)
-    kernels = [(one.kernel, matcher(one.kernel, fields)) for one in fitted]
+    kernels = [(one.kernel, matcher(one.kernel)) for one in fitted]
     size = sum(8 * (len(k.compute) + len(k.memory) + len(k.fixed)) for k, _ in kernels)
 
     def predict(asked: Sequence[Row]) -> np.ndarray:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 import codl.ops
-from codl.calibrate.description import Results, describe
+from codl.calibrate.description import describe
 from codl.calibrate.measure import WARM_UPS, measure
 from codl.calibrate.network import probe_graph
 from codl.calibrate.pace import PaceMeter
 from codl.calibrate.phases import build_sequence
+from codl.calibrate.results import Results
 from codl.errors import CodlError, InputError
 from codl.hardware import HOST, Hardware, host_path, read, write
 from codl.io import digest

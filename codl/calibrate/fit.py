@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from codl.hardware import Kernel, Processor
 from codl.ops.launch import FLOAT16, DeviceTraits
 from codl.ops.spec import Work
 
-_FIELDS = frozenset(field.name for field in fields(Work))
 _FOLDS = 5
 _WORTH = 0.97
 _NOTABLE = 0.002
@@ -194,7 +193,7 @@ def _fit(kernels: list[Kernel], timings: list[Timing], processor: Processor) -> 
     """The kernels fitted, each to the timings that it covers; nothing if one covers too few to tell."""
     fitted = []
     for kernel in kernels:
-        matches = matcher(kernel, _FIELDS)
+        matches = matcher(kernel)
         mine = [timing for timing in timings if matches(timing.work)]
         operators = {timing.operator for timing in mine}
         if len(operators) < 3:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from codl.errors import SchemaError
 from codl.hardware import Kernel
+from codl.ops.spec import Work
 
 _COMPARISON = re.compile(r"(>=|<=|>|<|%)\s*(\d+(?:\.\d+)?)")
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -19,27 +21,21 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "%": lambda value, bound: bool(bound and value % bound == 0),
 }
 
+FIELDS = frozenset(field.name for field in fields(Work)) | {"out_vectors"}
+"""What of `codl.ops.spec.Work` conditions may use: its fields, and one that is derived from them."""
 
-DERIVED = frozenset({"out_vectors"})
-"""Properties of `codl.ops.spec.Work` that conditions may use besides its fields."""
 
-
-def matcher(kernel: Kernel, fields: frozenset[str]) -> Callable[[Any], bool]:
+def matcher(kernel: Kernel) -> Callable[[Any], bool]:
     """A test whether the conditions of a kernel hold for a piece of work.
-
-    Args:
-        fields: names that conditions may use besides `DERIVED`: the fields of `codl.ops.spec.Work`.
 
     Raises:
         SchemaError: a condition on an unknown field.
     """
     tests: list[tuple[str, Callable[[Any], bool]]] = []
     for name, condition in kernel.when.items():
-        if name not in fields | DERIVED:
-            raise SchemaError(
-                f"kernel {kernel.name}",
-                [(f"when.{name}", f"unknown field; known: {', '.join(sorted(fields | DERIVED))}")],
-            )
+        if name not in FIELDS:
+            problem = f"unknown field; known: {', '.join(sorted(FIELDS))}"
+            raise SchemaError(f"kernel {kernel.name}", [(f"when.{name}", problem)])
         tests.append((name, condition_test(condition)))
     return lambda work: all(test(getattr(work, name)) for name, test in tests)
 

@@ -6,7 +6,7 @@ Longer than other modules: the one answer to "what does it cost", for every kind
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from codl.cost.choice import matcher
@@ -19,7 +19,6 @@ from codl.ops.spec import Work
 from codl.region import Region
 from codl.tasks import HOST_LANE, Task, TaskKind
 
-WORK_FIELDS = frozenset(field.name for field in fields(Work))
 NS = 1e9
 
 
@@ -105,8 +104,7 @@ class CostModel:
     def _prepare(self, processor: str, data_type: str) -> tuple[_Candidate, ...]:
         kernels = self.hardware.kernels(processor, data_type)
         return tuple(
-            _Candidate(kernel, matcher(kernel, WORK_FIELDS), predictor(kernel, self.hardware, processor))
-            for kernel in kernels
+            _Candidate(kernel, matcher(kernel), predictor(kernel, self.hardware, processor)) for kernel in kernels
         )
 
     def with_data_types(

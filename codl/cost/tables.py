@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from codl.hardware import Hardware, Kernel
 from codl.io import read_table, write_text
 from codl.limits import beyond, limit
 from codl.ops.spec import Work
+from codl.ops.window import FLOAT
 
-FLOAT = 4
-WORK_FIELDS = frozenset(field.name for field in fields(Work))
 _REQUIRED = ("kind", "in_h", "in_w", "in_channels", "out_channels", "kernel_h", "kernel_w", "stride_h", "stride_w")
 _KINDS = ("conv", "depthwise", "pool", "fc", "elementwise")
 
@@ -149,7 +147,7 @@ class Selector:
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
         self.kernels = tuple(kernels)
-        self._tests = [matcher(kernel, WORK_FIELDS) for kernel in kernels]
+        self._tests = [matcher(kernel) for kernel in kernels]
 
     def index(self, work: Work) -> int:
         """
