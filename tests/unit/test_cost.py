@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from codl import hardware as hw
 from codl.cost import CostModel
-from codl.cost.features import FORMS, form, rounds, traffic
+from codl.cost.blocks import rounds
+from codl.cost.features import FORMS, form, traffic
 from codl.cost.fit import Prior, fit_units, maximum_a_posteriori
 from codl.cost.groups import RULES, Sizes, group_waves
 from codl.cost.table_fit import fit_table

@@ -1,0 +1,107 @@
+"""Formulas of codl's own matrix kernels (`codl.ops.tile`, `codl.ops.winograd`): implicit GEMM in register tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codl.cost.blocks import Quantities, ceil, tiles_of
+from codl.hardware import Kernel, Processor
+from codl.ops.tile.gpu import GEMV_PIXELS, SHAPES, tilings
+from codl.ops.window import FLOAT
+
+
+def _items(work: Any, kernel: Kernel, pixels: Any, processor: Processor) -> Any:
+    """Slowdown by dealing work-items out to compute units in rounds, where items are `item_pixels` x `item_channels`
+    large, or smaller where there would be fewer than four a unit."""
+    if processor.slots == 1:
+        return 1.0
+    get, slots = kernel.blocks.get, processor.slots
+    columns, finest = work.out_channels / work.groups, ceil(pixels, get("pixels", 1))
+    items = work.groups * ceil(pixels, get("item_pixels", 1)) * ceil(columns, get("item_channels", 1))
+    most = work.groups * finest * ceil(columns, get("out_channels", 1))
+    wanted = items + (4 * slots - items) * (items < 4 * slots)
+    items = wanted + (most - wanted) * (most < wanted)
+    return ceil(items, slots) * slots / items
+
+
+def tiled(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """Implicit GEMM on a CPU: work-items of `item_pixels` x `item_channels` outputs, register tiles of `pixels` x
+    `out_channels`. A work-item gathers (stages) its pixels' inputs once, and reads its channels' weights once: both
+    are repeated along the other axis. Each group is computed for itself. A lone pixel has no tile to share weights.
+    """
+    get = kernel.blocks.get
+    pixels = work.batch * work.out_h * work.out_w
+    tile = get("pixels", 1) - (get("pixels", 1) - 1) * (pixels == 1)
+    width, per_group = get("out_channels", 1), work.out_channels / work.groups
+    columns = work.groups * ceil(per_group, width) * width
+    depth = 1.0 * work.in_channels * work.kernel_h * work.kernel_w
+    slower = _items(work, kernel, pixels, processor)
+    return {
+        "multiply": 2.0 * ceil(pixels, tile) * tile * columns * depth * slower,
+        "stage": FLOAT * work.groups * pixels * depth * ceil(per_group, get("item_channels", 1)) * slower,
+        "stream": FLOAT * depth * columns * ceil(pixels, get("item_pixels", 1)) * slower,
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": 1.0 * work.weight_bytes,
+        "launch": 1.0,
+    }
+
+
+def tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """F(t x t, 3 x 3) on a CPU, fused: a work-item transforms the inputs of `item_pixels` tiles, multiplies them by the
+    weights of `item_channels` channels, register tiles of at least `pixels` x `out_channels` at a time, and transforms
+    back. Transforms of inputs are repeated for every such set of channels, reading weights for every such set of tiles.
+    """
+    get = kernel.blocks.get
+    tiles, points = tiles_of(work, kernel)
+    width, tile = get("out_channels", 1), get("pixels", 1)
+    columns = ceil(work.out_channels, width) * width
+    vectors = ceil(work.in_channels, get("in_channels", 1)) * get("in_channels", 1)
+    slower = _items(work, kernel, tiles, processor)
+    computed = tiles + (tile - tiles) * (tiles < tile)
+    return {
+        "multiply": 2.0 * points * computed * work.in_channels * columns * slower,
+        "transform": FLOAT * points * tiles * vectors * ceil(work.out_channels, get("item_channels", 1)) * slower,
+        "inverse": FLOAT * points * tiles * columns * slower,
+        "stream": FLOAT * points * work.in_channels * columns * ceil(tiles, get("item_pixels", 1)) * slower,
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": FLOAT * points * work.in_channels * columns,
+        "launch": 1.0,
+    }
+
+
+def _tiles_gpu(pixels: Any, columns: Any, groups: Any, depth: Any, processor: Processor) -> Quantities:
+    """Implicit GEMM on a GPU: operations of a compute unit in all rounds of work-groups, by the tile that the kernel
+    library chooses (`codl.ops.tile.gpu`), and bytes of sums that are computed in parts."""
+    pm, pn, parts, k_part = tilings(pixels, columns, groups, depth, processor.compute_units)
+    work_groups = groups * ceil(pixels, 16 * pm) * ceil(columns, 16 * pn) * parts
+    a_unit = 2.0 * 256 * pm * pn * k_part * ceil(work_groups, processor.compute_units)
+    found = {f"tile{m}x{n}": a_unit * ((pm == m) & (pn == n)) for m, n, _ in SHAPES}
+    return found | {
+        "parts": FLOAT * parts * (parts > 1) * groups * pixels * columns,
+        "launch": 1.0 + (parts > 1),
+    }
+
+
+def tiled_gpu(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    pixels = work.batch * work.out_h * work.out_w
+    found = _tiles_gpu(
+        pixels, work.out_channels / work.groups, work.groups, work.in_channels * work.kernel_h * work.kernel_w,
+        processor,
+    )  # fmt: skip
+    vector = (pixels <= GEMV_PIXELS) & (work.kernel_h * work.kernel_w == 1)  # another kernel, bound by its weights
+    return {name: amount * (1 - vector) if name != "launch" else amount for name, amount in found.items()} | {
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": 1.0 * work.weight_bytes,
+    }
+
+
+def tiled_gpu_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """Three launches: inputs transformed, one product for each of the points, outputs transformed back."""
+    tiles, points = tiles_of(work, kernel)
+    products = _tiles_gpu(tiles, work.out_channels, int(points), work.in_channels, processor)
+    scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)
+    return products | {
+        "launch": 2.0 + products["launch"],
+        "transform": 2.0 * scratch + work.input_bytes + work.output_bytes,
+        "weights": FLOAT * points * work.in_channels * work.out_channels,
+    }
