@@ -3,7 +3,7 @@
     python tools/fuzz.py [--inputs 100000] [-j 2] [--readers onnx,plan] [--seed 0]
     python tools/fuzz.py --one plan:12345          # a single case, with its traceback
 
-Inputs come from tests/fuzzing.py: valid documents, mutated from a seed. A case fails if a reader raises anything but
+Inputs come from tests/fuzzing: valid documents, mutated from a seed. A case fails if a reader raises anything but
 a `CodlError`, takes more than --seconds, needs more than --memory, or kills its process; the exit code is 1 then.
 """
 

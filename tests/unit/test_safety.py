@@ -20,24 +20,25 @@ from codl.io import read_json, read_text, read_yaml
 from codl.limits import LIMITS, limit
 from codl.onnx_reader import read
 from codl.units import parse
-from tests import fuzzing
+from tests.fuzzing import READERS, attempt, readers
+from tests.fuzzing.documents import COLUMNS
 
 
-@pytest.mark.parametrize("reader", fuzzing.READERS)
+@pytest.mark.parametrize("reader", READERS)
 def test_readers_answer_hostile_inputs_with_one_message(reader: str, tmp_path: Path) -> None:
     """A small part of what tools/fuzz.py does."""
-    answers = [fuzzing.attempt(reader, seed, tmp_path) for seed in range(25)]
+    answers = [attempt(reader, seed, tmp_path) for seed in range(25)]
     assert sum(answer is not None for answer in answers) >= 10
 
 
-@pytest.mark.parametrize("reader", fuzzing.READERS)
+@pytest.mark.parametrize("reader", READERS)
 def test_readers_take_the_inputs_that_hostile_ones_are_made_of(reader: str, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(fuzzing, "mutated_bytes", lambda data, rng: data)
-    monkeypatch.setattr(fuzzing, "mutated_values", lambda document, rng: document)
-    monkeypatch.setattr(fuzzing, "mutated_model", lambda model, rng: model.SerializeToString())
+    monkeypatch.setattr(readers, "mutated_bytes", lambda data, rng: data)
+    monkeypatch.setattr(readers, "mutated_values", lambda document, rng: document)
+    monkeypatch.setattr(readers, "mutated_model", lambda model, rng: model.SerializeToString())
     if reader == "settings":
         pytest.skip("its cases are made of wrong values")
-    assert fuzzing.attempt(reader, 0, tmp_path) is None
+    assert attempt(reader, 0, tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_an_endless_loop_is_given_up(monkeypatch: Any) -> None:
 
 def test_an_operator_list_of_giants_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.csv"
-    path.write_text(f"{fuzzing.COLUMNS}\n0,conv,999999999,999999999,999999999,1,1,1,1,1\n")
+    path.write_text(f"{COLUMNS}\n0,conv,999999999,999999999,999999999,1,1,1,1,1\n")
     with pytest.raises(ModelError, match="CODL_MAX_TENSOR_ELEMENTS"):
         models.load(str(path))
 
