@@ -18,15 +18,12 @@ from codl.cost import CostModel
 from codl.errors import BoundExceeded, InputError, PlanError
 from codl.graph import Graph
 from codl.hardware import Hardware
-from codl.ops import REGISTRY
 from codl.ops.launch import FLOAT16
-from codl.plan.evaluate import chain_boxes
 from codl.plan.ideal import ideal_ms
-from codl.plan.layouts import with_layouts
+from codl.plan.kernels import own_kernels, with_data_type
 from codl.plan.lower import lower
 from codl.plan.model import Plan, Reference
 from codl.plan.planners import make_plan
-from codl.plan.problem import Problem
 from codl.sim import SimulationResult, simulate
 from codl.sim.metrics import compute_ns, sharing_ns
 from codl.tasks import TaskGraph
@@ -137,7 +134,7 @@ class Workspace:
             )
         plan.check(graph)
         if self.data_type != "auto":
-            plan = _with_data_type(plan, self.data_type, graph, self.hardware)
+            plan = with_data_type(plan, self.data_type, graph, self.hardware)
         return self.lowered(plan.model.name, graph, plan, shapes)
 
     def lowered(
@@ -158,40 +155,13 @@ class Workspace:
         return {"model": model, "hardware": self.hardware.name, "planner": IDEAL, "latency_ms": latency}
 
 
-def _with_data_type(plan: Plan, data_type: str, graph: Graph, hardware: Hardware) -> Plan:
-    """The plan's decisions with the GPU's kernels in another data type."""
-    cost = with_layouts(CostModel(hardware, graph), data_type)
-    processors = {
-        name: use.model_copy(update={"data_type": cost.data_types[name]}) for name, use in plan.processors.items()
-    }
-    boxes = [chain_boxes(graph, chain, plan.alignment, plan.processors) for chain in plan.chains]
-    algorithms = Problem(graph, hardware, cost).algorithms(boxes)
-    changed = {"processors": processors, "algorithms": algorithms, "data_types": cost.operators}
-    return plan.model_copy(update=changed)
-
-
 def with_own_kernels(run: Prepared) -> tuple[Prepared, int]:
-    """The same decisions with codl's kernels where the plan names those of another library (of a phone's framework),
-    and how many operators that concerns. An operator that codl has no kernel on images for takes buffers there."""
-    graph, plan = run.graph, run.plan
-    algorithms = {name: dict(chosen) for name, chosen in plan.algorithms.items()}
-    types = {name: dict(chosen) for name, chosen in plan.data_types.items()}
-    changed = set()
-    for chain in plan.chains:
-        for name, processor in ((name, processor) for name in chain.operators for processor in chain.shares):
-            node, data_type = graph.by_name[name], plan.data_type(name, processor)
-            known = REGISTRY[node].variants(graph, node, data_type)
-            if not known:
-                types.setdefault(name, {})[processor] = "buffer"
-                known = REGISTRY[node].algorithms(graph, node)
-            if algorithms.get(name, {}).get(processor, known[0]) not in known:
-                changed.add(name)
-                algorithms[name][processor] = known[0]
-    if not changed and types == plan.data_types:
+    """The same decisions with codl's kernels (see `codl.plan.kernels`), and how many operators that concerns."""
+    plan, changed = own_kernels(run.plan, run.graph)
+    if plan == run.plan:
         return run, 0
-    own = plan.model_copy(update={"algorithms": algorithms, "data_types": types})
-    cost = CostModel(run.hardware, graph, run.cost.data_types, types)
-    return replace(run, cost=cost, plan=own, tasks=lower(graph, own)), len(changed)
+    cost = CostModel(run.hardware, run.graph, run.cost.data_types, plan.data_types)
+    return replace(run, cost=cost, plan=plan, tasks=lower(run.graph, plan)), changed
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ Rules, the same for both interpreters:
   is the host's time, not the synchronisation's.
 - `TRANSFORM` changes the data type (layout) of a part of a tensor, `MAP`/`UNMAP` hand a part of a tensor to the host
   processor and back without copying it, `COPY` moves it between memories that are not shared.
+
+Longer than other modules: the language, and the rules that make a task graph legal (`TaskGraph.check`), stand together.
 """
 
 from __future__ import annotations
