@@ -86,27 +86,25 @@ def parse(text: str, unit: str) -> float:
         raise ValueError(f"{shown(text)} has the wrong unit; a unit such as {_example(unit)!r} is needed") from None
 
 
-_EXAMPLES = {
-    "second": "12 us",
-    "byte": "128 KiB",
-    "byte/second": "25.6 GB/s",
-    "hertz": "2.84 GHz",
-    "watt": "1.5 W",
-    "joule": "3 mJ",
-    "joule/byte": "60 pJ/byte",
-    "joule/flop": "5 pJ/flop",
-    "flop/second": "110 Gflop/s",
-    "second/byte": "0.3 ns/byte",
-    "second/flop": "9 ps/flop",
-    "celsius": "25 degC",
-    "kelvin": "3 K",
-    "kelvin/watt": "8 K/W",
-    "joule/kelvin": "2 J/K",
+_UNITS = {
+    "second": ("s", "12 us"),
+    "byte": ("byte", "128 KiB"),
+    "byte/second": ("B/s", "25.6 GB/s"),
+    "hertz": ("Hz", "2.84 GHz"),
+    "watt": ("W", "1.5 W"),
+    "joule/byte": ("J/byte", "60 pJ/byte"),
+    "second/byte": ("s/byte", "0.3 ns/byte"),
+    "second/flop": ("s/flop", "9 ps/flop"),
+    "celsius": ("degC", "25 degC"),
+    "kelvin": ("K", "3 K"),
+    "kelvin/watt": ("K/W", "8 K/W"),
+    "joule/kelvin": ("J/K", "2 J/K"),
 }
+"""Symbol and an example of every unit that files have."""
 
 
 def _example(unit: str) -> str:
-    return _EXAMPLES[unit]
+    return _UNITS[unit][1]
 
 
 _PREFIXES = (
@@ -120,28 +118,11 @@ _PREFIXES = (
     (1e-9, "n"),
     (1e-12, "p"),
 )
-_SYMBOLS = {
-    "second": "s",
-    "byte": "byte",
-    "byte/second": "B/s",
-    "hertz": "Hz",
-    "watt": "W",
-    "joule": "J",
-    "joule/byte": "J/byte",
-    "joule/flop": "J/flop",
-    "flop/second": "flop/s",
-    "second/byte": "s/byte",
-    "second/flop": "s/flop",
-    "celsius": "degC",
-    "kelvin": "K",
-    "kelvin/watt": "K/W",
-    "joule/kelvin": "J/K",
-}
 
 
 def render(value: float, unit: str) -> str:
     """A readable text that `parse` reads back to the same float: "12 us", "25.6 GB/s"."""
-    symbol = _SYMBOLS[unit]
+    symbol, _ = _UNITS[unit]
     if value == 0:
         return f"0 {symbol}"
     scale, prefix = next((entry for entry in _PREFIXES if abs(value) >= entry[0]), _PREFIXES[-1])
@@ -179,10 +160,7 @@ Bytes = _quantity("byte")
 BytesPerSecond = _quantity("byte/second")
 Hertz = _quantity("hertz")
 Watts = _quantity("watt")
-Joules = _quantity("joule")
 JoulesPerByte = _quantity("joule/byte")
-JoulesPerFlop = _quantity("joule/flop")
-FlopsPerSecond = _quantity("flop/second")
 SecondsPerByte = _quantity("second/byte")
 SecondsPerFlop = _quantity("second/flop")
 Celsius = _quantity("celsius", -273.15)

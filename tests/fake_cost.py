@@ -57,7 +57,6 @@ class FakeCost:
     bound_sync: float = 80.0
     fixed: float = 5.0
     per_byte: float = 0.01
-    calls: int = 0
     operators: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,7 +75,6 @@ class FakeCost:
         return ""
 
     def kernel(self, node: Node, out: Region, processor: str, algorithm: str = "") -> KernelCost:
-        self.calls += 1
         shape = self.graph.tensors[node.output].shape
         text = repr((node.op, sorted(node.attributes.items()), shape, out.ranges, processor, self.seed))
         work = out.size * (9 if node.op == "conv" else 1)
