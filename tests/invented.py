@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
 import codl.calibrate as calibrate
 from codl.calibrate.measure import Samples
+from codl.calibrate.network import probe_graph
 from codl.calibrate.sequence import TOGETHER, Sequence
 from codl.graph import Graph
 from codl.ops import REGISTRY
@@ -69,8 +71,14 @@ def samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: flo
     return made
 
 
+@cache
+def _graph(quick: bool) -> Graph:
+    return probe_graph(quick)
+
+
 def invent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replace the devices by the invented machine, once what this gives is called with the arguments of `samples`."""
+    monkeypatch.setattr(calibrate, "probe_graph", _graph)  # made once
     monkeypatch.setattr(calibrate, "open_device", lambda device_id: device_id)
     monkeypatch.setattr(calibrate, "overheads", lambda device_id: Overheads(ClockOffset(5000, 200), 300.0))
     monkeypatch.setattr(calibrate, "machine", lambda: {"cpu": "invented", "cores": 2})

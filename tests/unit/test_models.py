@@ -14,21 +14,11 @@ from codl import models
 from codl.errors import FileError, InputError, ModelError, SchemaError
 from codl.graph import Graph, Node
 from codl.models.operator_list import COLUMNS, Row, list_graph, parse_rows
-from codl.models.zoo import NETWORKS, build
-from codl.onnx_reader import read
+from codl.models.zoo import NETWORKS
+from tests.zoo import rows_of, skeleton
 
 PAPER = ("retinaface", "yolov2", "vgg16", "posenet", "fst")
 HEADER = ",".join(COLUMNS)
-
-
-def rows_of(name: str) -> tuple[Row, ...]:
-    path = Path(models.__file__).parent / "data" / f"{name}.csv"
-    return parse_rows(path.read_text(), path)
-
-
-def skeleton(name: str) -> Graph:
-    """A zoo network without weights."""
-    return read(build(name, rows_of(NETWORKS[name][1]), contents=False), name=name, contents=False)
 
 
 # -- the zoo -----------------------------------------------------------------------------------------------------
