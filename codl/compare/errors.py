@@ -7,8 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class _Error:
+    """A time in both worlds, in nanoseconds."""
+
+    __slots__ = ()
+    simulated_ns: int
+    measured_ns: int
+
+    @property
+    def difference_ns(self) -> int:
+        return self.simulated_ns - self.measured_ns
+
+    @property
+    def error(self) -> float | None:
+        """Relative and signed; None if nothing was measured that it could be relative to."""
+        return relative(self.simulated_ns, self.measured_ns)
+
+
 @dataclass(frozen=True, slots=True)
-class TaskError:
+class TaskError(_Error):
     """One task in both worlds. `term` names the part of the cost model that predicted it."""
 
     task_id: str
@@ -22,32 +39,15 @@ class TaskError:
     reason: str
     """Why it may be off, in words."""
 
-    @property
-    def difference_ns(self) -> int:
-        return self.simulated_ns - self.measured_ns
-
-    @property
-    def error(self) -> float | None:
-        """Relative and signed; None if nothing was measured that it could be relative to."""
-        return relative(self.simulated_ns, self.measured_ns)
-
 
 @dataclass(frozen=True, slots=True)
-class GroupError:
+class GroupError(_Error):
     """Tasks taken together: their times summed in both worlds."""
 
     name: str
     count: int
     simulated_ns: int
     measured_ns: int
-
-    @property
-    def difference_ns(self) -> int:
-        return self.simulated_ns - self.measured_ns
-
-    @property
-    def error(self) -> float | None:
-        return relative(self.simulated_ns, self.measured_ns)
 
     def within(self, bound: float) -> bool:
         """Whether the sums differ by at most this share of the measured one."""
