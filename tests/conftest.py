@@ -14,6 +14,7 @@ import pytest
 from codl.calibrate import cache, calibrate
 from codl.hardware import Hardware
 from codl.real.devices import choose
+from tests import onnx_models
 
 
 class Outcome:
@@ -78,3 +79,9 @@ def retinaface(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "retinaface.onnx"
     path.write_bytes(module.WEIGHTS)
     return path
+
+
+@pytest.fixture
+def seeded_models() -> None:
+    """The numbers of `tests.onnx_models` are the same in any order of tests."""
+    onnx_models.RNG.bit_generator.state = onnx_models.SEEDED
