@@ -28,6 +28,7 @@ def hardware(
     return SimpleNamespace(
         name="fake",
         digest="0" * 16,
+        fingerprint="",
         processors={
             name: SimpleNamespace(kind=name, data_types=types[name], contention=1.0, active_power=1.0)
             for name in processors
