@@ -54,11 +54,10 @@ class Conv(Windowed):
         window = Window.of(node)
         read, *residual = self.input_regions(graph, node, out)
         icg = graph.tensor(node.inputs[1]).shape[1]
-        added = sum(box.size for box in residual)
         return window_work(
             "depthwise" if is_depthwise(graph, node) else "conv", window, read, out,
-            in_channels=icg, groups=read.shape[1] // icg, flops=2.0 * out.size * icg * window.taps + added,
-            weights=out.shape[1] * (icg * window.taps + has_bias(node)), added=added,
+            in_channels=icg, operations=2.0 * icg * window.taps, weights=icg * window.taps + has_bias(node),
+            added=sum(box.size for box in residual),
         )  # fmt: skip
 
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:

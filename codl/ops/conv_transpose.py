@@ -57,8 +57,7 @@ class ConvTranspose(Windowed):
         per_output = icg * window.taps / (window.stride[0] * window.stride[1])
         return window_work(
             "conv_transpose", window, read, out,
-            in_channels=icg, groups=read.shape[1] // icg, flops=2.0 * out.size * per_output,
-            weights=out.shape[1] * (icg * window.taps + has_bias(node)),
+            in_channels=icg, operations=2.0 * per_output, weights=icg * window.taps + has_bias(node),
         )  # fmt: skip
 
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:

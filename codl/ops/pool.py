@@ -31,9 +31,8 @@ class Pool(Windowed):
 
     def work(self, graph: Graph, node: Node, out: Region) -> Work:
         (read,) = self.input_regions(graph, node, out)
-        window, channels = Window.of(node), out.shape[1]
-        flops = 1.0 * out.size * window.taps
-        return window_work("pool", window, read, out, in_channels=1, groups=channels, flops=flops)
+        window = Window.of(node)
+        return window_work("pool", window, read, out, in_channels=1, operations=1.0 * window.taps)
 
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
         return ("direct",)

@@ -31,8 +31,7 @@ def window_work(
     out: Region,
     *,
     in_channels: int,
-    groups: int,
-    flops: float,
+    operations: float,
     weights: int = 0,
     added: int = 0,
 ) -> Work:
@@ -40,20 +39,21 @@ def window_work(
 
     Args:
         in_channels: of a group.
-        groups: that `out` touches.
-        flops: a multiply-accumulate as two.
-        weights: how many are read, biases included.
-        added: elements read besides, of a residual.
+        operations: for one element of `out`; a multiply-accumulate is two.
+        weights: of one output channel, its bias included.
+        added: elements read besides and added, of a residual.
     """
     batch, channels, rows, columns = out.shape
+    _, read_channels, in_h, in_w = read.shape
+    size = out.size
     return Work(
         kind=kind,
         batch=batch,
         out_h=rows,
         out_w=columns,
         out_channels=channels,
-        in_h=read.shape[2],
-        in_w=read.shape[3],
+        in_h=in_h,
+        in_w=in_w,
         in_channels=in_channels,
         kernel_h=window.kernel[0],
         kernel_w=window.kernel[1],
@@ -61,9 +61,9 @@ def window_work(
         stride_w=window.stride[1],
         dilation_h=window.dilation[0],
         dilation_w=window.dilation[1],
-        groups=groups,
-        flops=flops,
+        groups=read_channels // in_channels,
+        flops=operations * size + added,
         input_bytes=(read.size + added) * FLOAT,
-        output_bytes=out.size * FLOAT,
-        weight_bytes=0 if out.empty else weights * FLOAT,
+        output_bytes=size * FLOAT,
+        weight_bytes=0 if out.empty else channels * weights * FLOAT,
     )
