@@ -15,8 +15,9 @@ from typing import Any
 from codl.ops.launch import View
 from codl.real.clock import host_ns
 from codl.real.lanes import Lane, Lanes
-from codl.real.memory import Allocation, Rectangle, rectangles
+from codl.real.memory import Allocation
 from codl.real.opencl import opencl
+from codl.real.rectangles import Rectangle, rectangles
 from codl.real.steps import HOST, Issue, Place, Waits
 from codl.region import Region
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from codl.errors import DeviceError
 from codl.ops.launch import View
 from codl.real.lanes import Lanes
-from codl.real.memory import Rectangle, aligned, rectangles
+from codl.real.memory import aligned
+from codl.real.rectangles import Rectangle, rectangles
 from codl.region import Region
 from tests.opencl import halves
 
