@@ -11,7 +11,7 @@ from codl.documents import validate
 from codl.sweep import Sweep
 
 Row = dict[str, Any]
-GRID = {"models": ["paper/vgg16", "paper/fst"], "hardware": ["sd865", "sd855"], "planners": ["cpu", "codl"]}
+GRID = {"models": ["paper/vgg16", "paper/fst"], "hardware": ["sd865", "sd855"], "planners": ["cpu", "gpu"]}
 TIMED = {"planning_ms"}
 """Columns that a clock wrote."""
 

@@ -24,13 +24,13 @@ def test_the_grid_is_every_combination_and_explicit_runs_come_after_it() -> None
     points = list(sweep(runs=[{"model": "paper/yolov2", "hardware": "sd888"}]).points())
     assert len(points) == 8 + 1
     assert [(p.model, p.hardware, p.planner) for p in points[:3]] == [
-        ("paper/vgg16", "sd865", "cpu"), ("paper/vgg16", "sd865", "codl"), ("paper/vgg16", "sd855", "cpu"),
+        ("paper/vgg16", "sd865", "cpu"), ("paper/vgg16", "sd865", "gpu"), ("paper/vgg16", "sd855", "cpu"),
     ]  # fmt: skip
     assert points[-1].hardware == "sd888"
 
 
 def test_a_run_that_is_listed_twice_runs_once() -> None:
-    twice = sweep(runs=[{"model": "paper/vgg16", "hardware": "sd865", "planner": "codl"}])
+    twice = sweep(runs=[{"model": "paper/vgg16", "hardware": "sd865", "planner": "gpu"}])
     assert len(list(twice.points())) == 8
 
 
@@ -140,7 +140,7 @@ def test_resuming_a_finished_sweep_runs_only_what_is_new_or_failed(tmp_path: Pat
     output = tmp_path / "r.parquet"
     (tmp_path / "net.onnx").write_bytes(b"not yet")
     run_sweep(sweep(runs=[{"model": "net.onnx", "hardware": "sd865"}]), tmp_path, output)
-    larger = {**GRID, "planners": ["cpu", "codl", "gpu"]}
+    larger = {**GRID, "planners": ["cpu", "gpu", "codl"]}
     outcome = run_sweep(
         sweep(grid=larger, runs=[{"model": "net.onnx", "hardware": "sd865"}]), tmp_path, output, resume=True
     )
@@ -167,13 +167,14 @@ def test_the_old_table_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypa
 
 def test_two_sweeps_cannot_write_one_table(tmp_path: Path) -> None:
     output = tmp_path / "r.parquet"
+    two = sweep(grid={**GRID, "models": ["paper/vgg16"], "hardware": ["sd865"]})
 
     class Rival(KilledAfter):
         def step(self, what: str = "", count: int = 1) -> None:
             with pytest.raises(InputError, match="another sweep is writing it"):
-                run_sweep(sweep(), tmp_path, output, resume=True)
+                run_sweep(two, tmp_path, output, resume=True)
 
-    assert len(run_sweep(sweep(), tmp_path, output, report=Rival(99)).rows) == 8
+    assert len(run_sweep(two, tmp_path, output, report=Rival(99)).rows) == 2
 
 
 def test_code_of_another_version_is_not_mixed_in(tmp_path: Path, monkeypatch: Any) -> None:
