@@ -108,9 +108,9 @@ def main() -> None:
                     for name, executor in executors.items():
                         mean = statistics.fmean(block(executor, inputs, arguments.runs))
                         found.setdefault((loaded, name), []).append(mean)
-        for name, executor in (("between inferences", between), ("inside", inside)):
-            shares = ", ".join(f"plan {k} {executor.history.share(k):.0%}" for k in range(len(runs)))
-            print(f"{name}: {executor.history.switches} changes of plan; segments: {shares}")
+        for name, adaptive in (("between inferences", between), ("inside", inside)):
+            shares = ", ".join(f"plan {k} {adaptive.history.share(k):.0%}" for k in range(len(runs)))
+            print(f"{name}: {adaptive.history.switches} changes of plan; segments: {shares}")
     for loaded in (False, True):
         for name in executors:
             means = found[loaded, name]

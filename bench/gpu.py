@@ -15,8 +15,9 @@ import json
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from onnx import numpy_helper
 from codl import models
 from codl.calibrate import load_or_calibrate
 from codl.real.devices import choose
+from codl.real.executor import Executor
 from codl.runs import Workspace, executor_for
 
 NETWORKS = ("vgg16-convolutions", "yolov2", "resnet50", "posenet")
@@ -133,7 +135,7 @@ class TorchNetwork:
         return float(begin.elapsed_time(end))
 
     def output(self) -> np.ndarray:
-        return self._y.float().cpu().numpy()
+        return np.asarray(self._y.float().cpu())
 
 
 # -- the comparison ----------------------------------------------------------------------------------------------------
@@ -143,6 +145,10 @@ def spread(times: list[float]) -> dict[str, float]:
     """Median and half the interquartile range, in ms."""
     low, middle, high = np.percentile(times, [25, 50, 75])
     return {"median_ms": float(middle), "spread_ms": float(high - low) / 2}
+
+
+def makespan_ms(executor: Executor, inputs: Mapping[str, np.ndarray]) -> float:
+    return executor.infer(inputs).makespan_ns / 1e6
 
 
 def compare(name: str, folder: Path, runs: int, workspace: Workspace) -> dict[str, Any]:
@@ -156,7 +162,7 @@ def compare(name: str, folder: Path, runs: int, workspace: Workspace) -> dict[st
     executors = {planner: executor_for(run, devices) for planner, run in prepared.items()}
     contestants: dict[str, Callable[[], float]] = {"pytorch": peer.run_ms}
     for planner, executor in executors.items():
-        contestants[planner] = lambda executor=executor: executor.infer({source: data}).makespan_ns / 1e6
+        contestants[planner] = partial(makespan_ms, executor, {source: data})
     times: dict[str, list[float]] = {label: [] for label in contestants}
     for index in range(runs + 5):
         for label, run in contestants.items():

@@ -52,6 +52,19 @@ class Ticker:
     note = step
 
 
+class Stages:
+    """Tells a ticker of the stages of a comparison."""
+
+    def __init__(self, ticker: Ticker) -> None:
+        self.ticker = ticker
+
+    def stage(self, what: str, steps: int) -> None:
+        self.ticker.step(what)
+
+    def step(self) -> None:
+        pass
+
+
 def describe(devices: Assignment, ticker: Ticker) -> tuple[Hardware, str]:
     """The machine's description, and why it is not to be trusted ('' where it is)."""
     try:
@@ -75,7 +88,7 @@ def measure(
         try:
             ticker.step(f"planning {model}")
             prepared = [workspace.prepare(model, planner) for planner in planners]
-            found += compare_plans(prepared, devices, runs, told=ticker.step)
+            found += compare_plans(prepared, devices, runs, progress=Stages(ticker))
         except CodlError as error:
             missing[model] = str(error)
             ticker.step(f"{model}: {error}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def retinaface_mobilenet() -> onnx.ModelProto:
 
 
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
-    **{name: (lambda name=name: models.onnx_model(name)) for name in models.names() if "/" not in name},
+    **{name: partial(models.onnx_model, name) for name in models.names() if "/" not in name},
     "mobilenetv2": mobilenet_v2,
     "yolov8": yolov8,
     "retinaface-mobilenet": retinaface_mobilenet,

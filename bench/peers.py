@@ -52,9 +52,9 @@ def contestants(path: Path, data: np.ndarray, threads: int, planner: str) -> tup
     """What runs, by label; and why the others do not."""
     runs: dict[str, Run] = {}
     missing: dict[str, str] = {}
-    for label, (load, _) in PEERS.items():
+    for label, (load_peer, _) in PEERS.items():
         try:
-            runs[label] = load(path, data, threads)
+            runs[label] = load_peer(path, data, threads)
         except ImportError as error:
             missing[label] = f"not installed: {error}"
         except (CannotRead, RuntimeError, subprocess.TimeoutExpired) as error:

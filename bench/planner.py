@@ -15,7 +15,7 @@ import time
 
 from codl import hardware, models
 from codl.cost import CostModel
-from codl.graph import Graph, Node, Tensor
+from codl.graph import Attribute, Graph, Node, Tensor
 from codl.hardware import Hardware
 from codl.plan.model import Plan
 from codl.plan.planners import make_plan
@@ -35,7 +35,7 @@ def network(blocks: int) -> Graph:
         wide, name = 32 + 4 * (index % 61), f"conv{index}"
         tensors[f"w{index}"] = Tensor(f"w{index}", (wide, channels, kernel, kernel))
         tensors[name] = Tensor(name, (1, wide, size, size))
-        attributes = {
+        attributes: dict[str, Attribute] = {
             "kernel": (kernel, kernel), "stride": (stride, stride), "pads": (kernel // 2,) * 4, "dilation": (1, 1),
             "group": 1,
         }  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 from codl import hardware
 from codl.cost import CostModel
@@ -33,10 +34,14 @@ def fresh(run: Prepared) -> CostModel:
     return CostModel(run.hardware, run.graph, {name: use.data_type for name, use in run.plan.processors.items()})
 
 
+def _simulated(run: Prepared, cost: Callable[[], CostModel]) -> SimulationResult:
+    return simulate(run.tasks, cost(), run.hardware)
+
+
 def single(run: Prepared, repeats: int) -> None:
     tasks = len(run.tasks.tasks)
     for label, cost in (("first", lambda: fresh(run)), ("again", lambda: run.cost)):
-        seconds, result = best(lambda cost=cost: simulate(run.tasks, cost(), run.hardware), repeats)
+        seconds, result = best(partial(_simulated, run, cost), repeats)
         assert result.executed == len(result.trace.spans) == tasks
         print(
             f"{run.model:18} {label}: {len(run.graph)} operators, {tasks} tasks: {seconds * 1e3:6.2f} ms "
@@ -47,7 +52,7 @@ def single(run: Prepared, repeats: int) -> None:
 def stream(run: Prepared, requests: int, repeats: int) -> None:
     one = simulate(run.tasks, run.cost, run.hardware)
     for count in (requests // 10, requests // 2, requests):
-        seconds, result = best(lambda count=count: simulate(run.tasks, run.cost, run.hardware, requests=count), repeats)
+        seconds, result = best(partial(simulate, run.tasks, run.cost, run.hardware, requests=count), repeats)
         assert result.executed == count * len(run.tasks.tasks)
         assert result.latencies_ns == (one.latency_ns,) * count
         each = seconds / result.executed * 1e6

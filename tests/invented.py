@@ -72,8 +72,8 @@ def samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: flo
 
 
 @cache
-def _graph(quick: bool) -> Graph:
-    return probe_graph(quick)
+def _graph(quick: bool, large: bool = False) -> Graph:
+    return probe_graph(quick, large)
 
 
 def invent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:

@@ -26,8 +26,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -112,7 +113,7 @@ def _mutants_of(path: str, node: ast.AST, where: str) -> Iterator[Mutant]:
         if isinstance(value, list):
             slots = [(each, _into_list(value, index)) for index, each in enumerate(value)]
         else:
-            slots = [(value, lambda new, field=field: setattr(node, field, new))]
+            slots = [(value, partial(setattr, node, field))]
         for child, put in slots:
             if not isinstance(child, ast.AST) or _left_alone(child):
                 continue
@@ -122,13 +123,13 @@ def _mutants_of(path: str, node: ast.AST, where: str) -> Iterator[Mutant]:
                     put(new)
                     after = ast.unparse(node)
                     put(child)
-                    yield Mutant(path, node.lineno, where, before, after, lambda put=put, new=new: put(new))
+                    yield Mutant(path, cast(ast.expr, node).lineno, where, before, after, partial(put, new))
                 continue
             for new in _alternatives(child, node, field):
                 after = ast.unparse(ast.fix_missing_locations(new)) if new is not None else "(nothing)"
                 context = ast.unparse(node).split("\n")[0] if isinstance(child, ast.Constant) else ""
                 text = ast.unparse(child).split("\n")[0] + (f" in {context}" if context else "")
-                yield Mutant(path, child.lineno, where, text, after, lambda put=put, new=new: put(new))
+                yield Mutant(path, cast(ast.expr, child).lineno, where, text, after, partial(put, new))
             inner = f"{where}.{child.name}".strip(".") if isinstance(child, ast.FunctionDef | ast.ClassDef) else where
             yield from _mutants_of(path, child, inner)
 

@@ -29,7 +29,7 @@ __all__ = [
 STORAGES = ("float32", "float16")
 """Number formats of weights: with float16, kernel variants that store them so are measured too, and used where they are
 faster."""
-REVISION = 4
+REVISION = 5
 """Of the method: descriptions made by an older one are not used."""
 NOISE_LIMIT = 0.25
 """A description is refused when the reference kernel's times spread by more than this (half the interquartile range
@@ -119,7 +119,7 @@ def collect(
     rounds = _ROUNDS["quick" if quick else "thorough" if thorough else "default"]
     told.total(2 + WARM_UPS + rounds[1] + 1)
     told.step("preparing probes")
-    graph = probe_graph(quick)
+    graph = probe_graph(quick, large=assignment.gpu.kind == "gpu" and not quick)
     images = thorough or assignment.gpu.kind == "gpu"
     program = build_sequence(graph, assignment, _LANES, storage == "float16", images)
     samples = measure(graph, program, assignment, rounds, told.step, partial)

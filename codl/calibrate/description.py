@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -97,11 +98,14 @@ def _sync(samples: Samples, source: str, target: str) -> float:
 
 def _linear_cost(samples: Samples, nbytes: Mapping[str, int]) -> Linear:
     """Time of copies or transforms, with their bytes, as a fixed part and one that grows with size, by least squares on
-    relative errors."""
+    relative errors of the median of each size."""
     if not nbytes:
         return Linear()
-    sizes = np.array(list(nbytes.values()), dtype=float)
-    seconds = np.array([samples.median_ns(task) for task in nbytes]) * NS
+    of_size: dict[int, list[float]] = defaultdict(list)
+    for task, size in nbytes.items():
+        of_size[size].append(samples.median_ns(task))
+    sizes = np.array(list(of_size), dtype=float)
+    seconds = np.array([np.median(times) for times in of_size.values()]) * NS
     fixed, per_byte = nnls(np.stack([1 / seconds, sizes / seconds], axis=1), np.ones(len(sizes)))[0]
     return Linear(fixed=significant(fixed), per_byte=significant(per_byte))
 

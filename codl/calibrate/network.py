@@ -10,32 +10,15 @@ no operator of the zoo is among them).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from codl.calibrate.fallback import single_node_model
 from codl.graph import Activation, Attribute, Graph, Node, Tensor
-from codl.ops import REGISTRY, Dimension
-from codl.ops.image import Layout
-from codl.region import Region
 
 Shape = tuple[int, ...]
 _PRODUCER = "make "
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A piece of work to time: one region of one operator, by one kernel variant."""
-
-    node: Node
-    region: Region
-    algorithm: str
-    data_type: str = "buffer"
-
-    def __hash__(self) -> int:  # a node is not hashable, its name in the probe network is
-        return hash((self.node.name, self.region, self.algorithm, self.data_type))
 
 
 # Convolutions: height, width, input channels, output channels, kernel, stride, group (0: depthwise).
@@ -94,9 +77,18 @@ _MAPS = (
 vectors, as most networks have them, and not."""
 
 
-_IMAGE_FLOPS = 200e6
-_IMAGE_EVERY = {"conv": 2, "pool": 2, "binary": 5, "unary": 5, "concat": 2}
-"""Of the operators of a family, one in so many is timed on images."""
+# The same once more for GPUs: large enough to fill one of a hundred compute units.
+_LARGE_CONVOLUTIONS = (
+    (250, 240, 24, 48, 3, 1, 1), (130, 124, 136, 136, 3, 1, 1), (66, 70, 272, 272, 3, 1, 1),
+    (36, 38, 544, 544, 3, 1, 1), (20, 22, 1040, 1040, 3, 1, 1),
+    (250, 240, 48, 72, 1, 1, 1), (130, 124, 136, 272, 1, 1, 1), (66, 70, 272, 544, 1, 1, 1),
+    (36, 38, 1040, 544, 1, 1, 1), (20, 22, 2080, 1040, 1, 1, 1),
+    (250, 242, 48, 96, 3, 2, 1), (130, 126, 136, 272, 3, 2, 1), (66, 70, 272, 544, 3, 2, 1),
+    (66, 70, 544, 1040, 1, 2, 1),
+    (300, 290, 3, 40, 9, 1, 1), (262, 250, 3, 72, 3, 1, 1), (300, 290, 3, 40, 7, 2, 1), (300, 290, 40, 3, 9, 1, 1),
+    (66, 70, 136, 136, 3, 1, 4), (130, 124, 136, 136, 3, 1, 0), (66, 70, 544, 544, 3, 2, 0),
+)  # fmt: skip
+_LARGE_TRANSPOSED = ((136, 140, 72, 40, 3, 2), (68, 70, 144, 72, 4, 2), (250, 240, 72, 40, 2, 2))
 
 
 @dataclass
@@ -155,12 +147,16 @@ def _convolution(b: _Builder, h: int, w: int, ic: int, oc: int, kernel: int, str
     )  # fmt: skip
 
 
+def _transposed_name(h: int, w: int, ic: int, oc: int, kernel: int, stride: int) -> str:
+    return f"conv_transpose {h}x{w}x{ic}->{oc} k{kernel} s{stride}"
+
+
 def _transposed(b: _Builder, h: int, w: int, ic: int, oc: int, kernel: int, stride: int) -> None:
     pad = (kernel - stride) // 2
     out = tuple((extent - 1) * stride + kernel - 2 * pad for extent in (h, w))
     weights = b.constant((ic, oc, kernel, kernel), ic * kernel * kernel)
     b.add(
-        "conv_transpose", f"conv_transpose {h}x{w}x{ic}->{oc} k{kernel} s{stride}",
+        "conv_transpose", _transposed_name(h, w, ic, oc, kernel, stride),
         (b.input((1, ic, h, w)), weights, b.constant((oc,))), (1, oc, *out), kernel=(kernel, kernel),
         stride=(stride, stride), pads=(pad,) * 4, dilation=(1, 1), group=1, output_padding=(0, 0),
     )  # fmt: skip
@@ -228,8 +224,13 @@ def _fallback(b: _Builder, shape: Shape) -> None:
     b.add("onnx", name, (x,), shape, model=single_node_model("Erf", x, name, shape))
 
 
-def probe_graph(quick: bool = False) -> Graph:
-    """The probe network: all of it, or fewer and smaller operators of every family."""
+def probe_graph(quick: bool = False, large: bool = False) -> Graph:
+    """The probe network.
+
+    Args:
+        quick: fewer and smaller operators of every family.
+        large: and such as only a GPU is asked to run (see `is_large`).
+    """
     b = _Builder()
     for convolution in _QUICK_CONVOLUTIONS if quick else _CONVOLUTIONS:
         _convolution(b, *convolution)
@@ -245,6 +246,11 @@ def probe_graph(quick: bool = False) -> Graph:
         _elementwise(b, shape)
         _layout(b, shape)
         _fallback(b, shape)
+    if large:
+        for convolution in _LARGE_CONVOLUTIONS:
+            _convolution(b, *convolution)
+        for transposed in _LARGE_TRANSPOSED:
+            _transposed(b, *transposed)
     return b.graph()
 
 
@@ -262,72 +268,11 @@ def is_producer(node: Node) -> bool:
     return node.name.startswith(_PRODUCER)
 
 
-def probes(graph: Graph, host: bool, float16: bool = False) -> Iterator[Probe]:
-    """What to time of each operator: all of it by every kernel variant, and parts by height and by output channel.
-
-    Which part depends on the operator's place in the list, so that shares and offsets vary.
-
-    Args:
-        host: for the processor that also runs the fallback.
-        float16: variants that store weights as float16, too.
-    """
-    for index, node in enumerate(node for node in graph.nodes if not is_producer(node)):
-        spec = REGISTRY[node]
-        if spec.host_only and not host:
-            continue
-        whole = Region.full(graph.tensors[node.output].shape)
-        dimensions = spec.dimensions(graph, node)
-        parts = [whole]
-        for position, (dimension, step) in enumerate(((Dimension.HEIGHT, 2), (Dimension.OUTPUT_CHANNEL, 32))):
-            if dimension in dimensions and (node.op in ("conv", "gemm") or (index + position) % 3 == 0):
-                if whole.shape[dimensions[dimension]] < 2 * step:
-                    continue
-                share = (0.3, 0.65, 0.45)[(index + position) % 3]
-                parts.append(_part(whole, dimensions[dimension], share, step, index % 2 == 1))
-        for algorithm in spec.variants(graph, node, "buffer") if float16 else spec.algorithms(graph, node):
-            for part in dict.fromkeys(parts):
-                yield Probe(node, part, algorithm)
+_FOR_GPUS = frozenset(
+    [_convolution_name(*each) for each in _LARGE_CONVOLUTIONS] + [_transposed_name(*each) for each in _LARGE_TRANSPOSED]
+)
 
 
-def image_probes(graph: Graph, limits: tuple[int, int]) -> Iterator[Probe]:
-    """What to time on images: a few operators of each family that has kernels on them, and parts of some. Not the
-    largest: kernels on images are slow on a device that has no texture units.
-
-    Args:
-        limits: width and height, in texels, of the largest image.
-    """
-    count: dict[str, int] = {}
-    for node in graph.nodes:
-        spec = REGISTRY[node]
-        whole = Region.full(graph.tensors[node.output].shape)
-        if is_producer(node) or spec.work(graph, node, whole).flops > _IMAGE_FLOPS:
-            continue
-        if not all(_fits(tensor, limits) for tensor in _feature_maps(graph, node)):
-            continue
-        for algorithm in spec.image_algorithms(graph, node):
-            family = f"{node.op}/{algorithm}"
-            count[family] = index = count.get(family, -1) + 1
-            if index % _IMAGE_EVERY.get(node.op, 1):
-                continue
-            yield Probe(node, whole, algorithm, "image")
-            if node.op == "conv" and whole.shape[2] >= 8 and index // _IMAGE_EVERY["conv"] % 3 == 0:
-                yield Probe(node, _part(whole, 2, 0.45, 2, index % 2 == 1), algorithm, "image")
-
-
-def _feature_maps(graph: Graph, node: Node) -> Iterator[Tensor]:
-    """What an operator reads that is not constant, and what it makes."""
-    yield from (tensor for _, tensor in graph.variable_inputs(node))
-    yield graph.tensors[node.output]
-
-
-def _fits(tensor: Tensor, limits: tuple[int, int]) -> bool:
-    """Whether a tensor fits an image."""
-    layout = Layout.of(Region.full(tensor.shape))
-    return layout.width <= limits[0] and layout.height <= limits[1]
-
-
-def _part(whole: Region, axis: int, share: float, step: int, from_end: bool) -> Region:
-    """A share of the box along an axis, in whole steps, from either end."""
-    extent = whole.shape[axis]
-    size = max(1, round(share * extent / step)) * step
-    return whole.along(axis, extent - size, extent) if from_end else whole.along(axis, 0, size)
+def is_large(node: Node) -> bool:
+    """Whether a node is there to be timed on GPUs only."""
+    return node.name in _FOR_GPUS

@@ -13,8 +13,9 @@ from types import TracebackType
 import numpy as np
 
 from codl.calibrate.measure import occupancy
-from codl.calibrate.network import Probe, graph_of
+from codl.calibrate.network import graph_of
 from codl.calibrate.phases import alone, reference_probe
+from codl.calibrate.probes import Probe
 from codl.calibrate.sequence import TOGETHER, Sequence, SequenceBuilder
 from codl.graph import Graph
 from codl.hardware import Hardware

@@ -6,7 +6,8 @@ from collections.abc import Sequence as Series
 
 import numpy as np
 
-from codl.calibrate.network import Probe, image_probes, is_producer, probes
+from codl.calibrate.network import is_large, is_producer
+from codl.calibrate.probes import Probe, image_probes, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, WAITS, Sequence, SequenceBuilder, interleave
 from codl.graph import Graph
 from codl.ops import REGISTRY
@@ -54,7 +55,7 @@ def build_sequence(
             builder.probe(lane, alone(lane), probe, between=reference if _reads_much(graph, probe) else None)
         builder.barrier()
     if devices.shared_memory:
-        common = list(probes(graph, host=False))
+        common = [probe for probe in probes(graph, host=False) if not is_large(probe.node)]
         chosen = [common[index] for index in random.permutation(len(common))[:_TOGETHER]]
         _together(builder, lanes, chosen)
         builder.barrier()

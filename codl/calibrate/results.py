@@ -9,8 +9,8 @@ import numpy as np
 
 from codl.calibrate.fit import Timing
 from codl.calibrate.measure import Samples, noise
-from codl.calibrate.network import Probe
 from codl.calibrate.phases import alone, reference_probe
+from codl.calibrate.probes import Probe
 from codl.calibrate.sequence import TOGETHER, Sequence
 from codl.graph import Graph
 from codl.ops import REGISTRY

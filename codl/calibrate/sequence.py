@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from codl.calibrate.network import Probe
+from codl.calibrate.probes import Probe
 from codl.graph import Graph
 from codl.ops import REGISTRY
 from codl.region import Region

@@ -14,7 +14,8 @@ from codl import models
 from codl.calibrate import phases
 from codl.calibrate.fallback import single_node_model
 from codl.calibrate.measure import Samples, noise, occupancy
-from codl.calibrate.network import image_probes, is_producer, probe_graph, probes
+from codl.calibrate.network import is_large, is_producer, probe_graph
+from codl.calibrate.probes import image_probes, probes
 from codl.calibrate.sequence import TOGETHER, TURNS
 from codl.graph import Graph
 from codl.models.zoo import NETWORKS
@@ -55,7 +56,8 @@ def _known(name: str) -> Graph:
 
 
 def test_no_operator_of_any_known_network_is_among_the_probes() -> None:
-    mine = {_shape(work) for quick in (True, False) for work in _works(probe_graph(quick))}
+    networks = (probe_graph(quick=True), probe_graph(large=True))
+    mine = {_shape(work) for each in networks for work in _works(each)}
     assert len(mine) > 100
     for name in models.names():
         theirs = {_shape(work) for work in _works(_known(name)) if work.flops}
@@ -79,6 +81,18 @@ def test_every_family_is_probed_by_every_kernel_variant_and_in_parts(graph: Grap
     for axis in (2, 1):
         full = {p.region.ranges[axis] == (0, graph.tensors[p.node.output].shape[axis]) for p in convolutions}
         assert full == {True, False}
+
+
+def test_only_a_gpu_is_asked_to_run_what_fills_a_large_one() -> None:
+    graph = probe_graph(large=True)
+    large = {node.name for node in graph.nodes if is_large(node)}
+    assert not large & {node.name for node in probe_graph().nodes}
+    assert {graph.by_name[name].op for name in large} == {"conv", "conv_transpose"}
+    assert large <= {probe.node.name for probe in probes(graph, host=False)}
+    sequence = phases.build_sequence(graph, ONE_MEMORY, LANES)
+    timed = {(t.lane, t.phase) for t in sequence.timed if is_large(t.probe.node)}
+    assert timed == {("gpu", phases.alone("gpu"))}
+    assert not any(is_large(t.probe.node) for t in sequence.timed if t.probe.data_type == "image")
 
 
 def test_a_processor_that_is_not_the_host_is_not_asked_to_run_the_fallback(graph: Graph) -> None:

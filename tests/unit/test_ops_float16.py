@@ -8,7 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from codl.calibrate.network import probe_graph, probes
+from codl.calibrate.network import probe_graph
+from codl.calibrate.probes import probes
 from codl.errors import BoundExceeded
 from codl.graph import Graph, Node, Tensor
 from codl.ops import REGISTRY
