@@ -171,6 +171,22 @@ class Graph:
         return {node.name: index for index, node in enumerate(self.nodes)}
 
     @cached_property
+    def alike(self) -> Mapping[str, int]:
+        """By operator, a number that is the same for all that cost and read the same: those of one family, with equal
+        attributes and shapes."""
+        numbers: dict[object, int] = {}
+        return {node.name: numbers.setdefault(self._likeness(node), len(numbers)) for node in self.nodes}
+
+    def _likeness(self, node: Node) -> object:
+        inputs = tuple(
+            (self.tensors[value].shape, self.tensors[value].dtype, value in self.weights) if value else None
+            for value in node.inputs
+        )
+        same = tuple(node.inputs.index(value) for value in node.inputs)
+        outputs = tuple((self.tensors[value].shape, self.tensors[value].dtype) for value in node.outputs if value)
+        return node.op, tuple(sorted(node.attributes.items())), node.activation, inputs, same, outputs
+
+    @cached_property
     def digest(self) -> str:
         """Identifies structure, shapes and constants; the name and the file it came from do not matter."""
         return digest(

@@ -26,7 +26,7 @@ class Region:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(stop - start for start, stop in self.ranges)
+        return tuple([stop - start for start, stop in self.ranges])
 
     @property
     def start(self) -> tuple[int, ...]:

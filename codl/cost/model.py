@@ -5,9 +5,11 @@ Longer than other modules: the one answer to "what does it cost", for every kind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from codl.cost.choice import matcher
 from codl.cost.features import form, launches, traffic
@@ -56,6 +58,11 @@ class Origin:
         return self.constants + (f" ({', '.join(shares)})" if len(self.parts) > 1 and total else "")
 
 
+_Question = tuple[int, Region, str, str, str]
+"""What a region of an operator, by what it is alike to (`Graph.alike`), takes: (number, region, processor, data type,
+algorithm)."""
+
+
 @dataclass(frozen=True)
 class _Candidate:
     """A kernel ready to be evaluated: seconds and bytes of a piece of work."""
@@ -95,11 +102,10 @@ class CostModel:
         self._candidates = {
             (name, data_type): self._prepare(name, data_type) for name, data_type in self.data_types.items()
         }
-        self._chosen: dict[tuple[str, Work, str], _Candidate] = {}
-        self._kernels: dict[tuple[str, Region, str, str], KernelCost] = {}
-        self._work: dict[tuple[str, Region], Work] = {}
-        self._costs: dict[tuple[Work, str, str, tuple[str, ...]], KernelCost] = {}
-        self._variants: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._chosen: dict[_Question, _Candidate] = {}
+        self._kernels: dict[_Question, KernelCost] = {}
+        self._work: dict[tuple[int, Region], Work] = {}
+        self._variants: dict[tuple[int, str], tuple[str, ...]] = {}
 
     def _prepare(self, processor: str, data_type: str) -> tuple[_Candidate, ...]:
         kernels = self.hardware.kernels(processor, data_type)
@@ -114,7 +120,15 @@ class CostModel:
         return CostModel(self.hardware, self.graph, data_types, operators)
 
     def data_type(self, node: Node, processor: str) -> str:
-        """What an operator's kernels on a processor read and write."""
+        """What an operator's kernels on a processor read and write.
+
+        Raises:
+            UncalibratedError: no such processor.
+        """
+        if processor not in self.data_types:
+            raise UncalibratedError(
+                f"{self.hardware.name}: no processor {processor!r}; it has {', '.join(self.hardware.processors)}"
+            )
         own = self.operators.get(node.name)
         return own.get(processor, self.data_types[processor]) if own else self.data_types[processor]
 
@@ -126,13 +140,14 @@ class CostModel:
 
     def able(self, node: Node, processor: str) -> bool:
         """Whether the hardware's library has a kernel for an operator."""
-        return bool(self._able(node, self.work(node, Region.full(self.graph.tensors[node.output].shape)), processor))
+        work = self.work(node, Region.full(self.graph.tensors[node.output].shape))
+        return any(True for _ in self._able(node, work, processor))
 
     # Kernels
 
     def work(self, node: Node, out: Region) -> Work:
         """The work of one region of one operator."""
-        key = (node.name, out)
+        key = (self.graph.alike[node.name], out)
         found = self._work.get(key)
         if found is None:
             found = self._work[key] = REGISTRY[node].work(self.graph, node, out)
@@ -140,11 +155,11 @@ class CostModel:
 
     def algorithm(self, node: Node, out: Region, processor: str) -> str:
         """The kernel variant that the hardware's library picks for a region: its rules, or the fastest."""
-        return self._select(node, self.work(node, out), processor, "").kernel.algorithm
+        return self._select(node, out, processor, "").kernel.algorithm
 
     def library_kernel(self, node: Node, out: Region, processor: str, algorithm: str = "") -> Kernel:
         """The kernel of the hardware file that `kernel` costs a region by."""
-        return self._select(node, self.work(node, out), processor, algorithm).kernel
+        return self._select(node, out, processor, algorithm).kernel
 
     def kernel(self, node: Node, out: Region, processor: str, algorithm: str = "") -> KernelCost:
         """The cost of computing a region of a node's output on a processor.
@@ -152,7 +167,7 @@ class CostModel:
         Args:
             algorithm: the kernel variant; empty for the library's choice.
         """
-        key = (node.name, out, processor, algorithm)
+        key = self._question(node, out, processor, algorithm)
         found = self._kernels.get(key)
         if found is None:
             found = self._kernels[key] = self._kernel(node, out, processor, algorithm)
@@ -161,46 +176,47 @@ class CostModel:
     def _kernel(self, node: Node, out: Region, processor: str, algorithm: str) -> KernelCost:
         if out.empty:
             return KernelCost(0.0, 0.0, 0.0)
-        work = self.work(node, out)
-        seconds, nbytes = self._select(node, work, processor, algorithm).predict(work)
+        seconds, nbytes = self._select(node, out, processor, algorithm).predict(self.work(node, out))
         return KernelCost(seconds * NS, nbytes, self._joules(processor, seconds, nbytes))
 
-    def _select(self, node: Node, work: Work, processor: str, algorithm: str) -> _Candidate:
-        key = (node.name, work, f"{processor}/{algorithm}")
+    def _question(self, node: Node, out: Region, processor: str, algorithm: str) -> _Question:
+        return self.graph.alike[node.name], out, processor, self.data_type(node, processor), algorithm
+
+    def _select(self, node: Node, out: Region, processor: str, algorithm: str) -> _Candidate:
+        key = self._question(node, out, processor, algorithm)
         found = self._chosen.get(key)
         if found is None:
-            found = self._chosen[key] = self._search(node, work, processor, algorithm)
+            found = self._chosen[key] = self._search(node, self.work(node, out), processor, algorithm)
         return found
 
     def _search(self, node: Node, work: Work, processor: str, algorithm: str) -> _Candidate:
         candidates = self._able(node, work, processor, algorithm)
-        library = self.hardware.libraries[self.hardware.library]
-        if not candidates:
+        if self.hardware.libraries[self.hardware.library].choice == "fastest":
+            found = min(candidates, key=lambda candidate: candidate.predict(work)[0], default=None)
+        else:
+            found = next(candidates, None)
+        if found is None:
             what = f"algorithm {algorithm!r}" if algorithm else "any kernel"
             raise UncalibratedError(
                 f"{self.hardware.name}: processor {processor!r} (library {self.hardware.library}, data type "
                 f"{self.data_type(node, processor)}) is not calibrated for {what} of {node.name} ({describe(work)})"
             )
-        if library.choice == "fastest":
-            return min(candidates, key=lambda candidate: candidate.predict(work)[0])
-        return candidates[0]
+        return found
 
-    def _able(self, node: Node, work: Work, processor: str, algorithm: str = "") -> list[_Candidate]:
+    def _able(self, node: Node, work: Work, processor: str, algorithm: str = "") -> Iterator[_Candidate]:
         """The kernels that compute a piece of work."""
-        data_type = self.data_type(node, processor) if processor in self.data_types else ""
-        able = [c for c in self._of(processor, data_type) if c.matches(work) and algorithm in ("", c.kernel.algorithm)]
-        if self.hardware.libraries[self.hardware.library].choice != "fastest" or algorithm:
-            return able
-        key = (node.name, data_type)
-        if key not in self._variants:
-            self._variants[key] = REGISTRY[node].variants(self.graph, node, data_type)
-        return [c for c in able if c.kernel.algorithm in self._variants[key]]
+        data_type = self.data_type(node, processor)
+        wanted: Container[str] | None = (algorithm,) if algorithm else None
+        if not algorithm and self.hardware.libraries[self.hardware.library].choice == "fastest":
+            key = (self.graph.alike[node.name], data_type)
+            if key not in self._variants:
+                self._variants[key] = REGISTRY[node].variants(self.graph, node, data_type)
+            wanted = self._variants[key]
+        for candidate in self._of(processor, data_type):
+            if (wanted is None or candidate.kernel.algorithm in wanted) and candidate.matches(work):
+                yield candidate
 
     def _of(self, processor: str, data_type: str) -> tuple[_Candidate, ...]:
-        if processor not in self.hardware.processors:
-            raise UncalibratedError(
-                f"{self.hardware.name}: no processor {processor!r}; it has {', '.join(self.hardware.processors)}"
-            )
         if (processor, data_type) not in self._candidates:
             self._candidates[processor, data_type] = self._prepare(processor, data_type)
         return self._candidates[processor, data_type]
@@ -221,9 +237,8 @@ class CostModel:
         node, out = self._computed(task)
         if out.empty:
             return 1.0  # a marker
-        work = self.work(node, out)
-        kernel = self._select(node, work, task.lane, task.algorithm).kernel
-        return launches(work, kernel, self.hardware.processors[task.lane])
+        kernel = self._select(node, out, task.lane, task.algorithm).kernel
+        return launches(self.work(node, out), kernel, self.hardware.processors[task.lane])
 
     def sync_ns(self, source: str, target: str, bound: bool = False) -> float:
         """From the end of a command on `source` until `target` goes on.
@@ -295,7 +310,7 @@ class CostModel:
         if out.empty:
             return Origin(f"processors.{task.lane}")
         work = self.work(node, out)
-        candidate = self._select(node, work, task.lane, task.algorithm)
+        candidate = self._select(node, out, task.lane, task.algorithm)
         kernel, silicon = candidate.kernel, self.hardware.processors[task.lane]
         path = f"{self.hardware.library_path(task.lane)}.{self.data_type(node, task.lane)}.{kernel.name}"
         amounts = form(kernel).quantities(work, kernel, silicon)
@@ -346,7 +361,7 @@ def predictor(
         floor = nbytes / bandwidth
         if isinstance(seconds, float) and isinstance(floor, float):
             return max(seconds, floor), nbytes
-        return seconds + (floor - seconds) * (floor > seconds), nbytes
+        return np.maximum(seconds, floor), nbytes
 
     return predict
 

@@ -7,6 +7,7 @@ are padding and are not read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,15 +41,15 @@ class Window:
         Raises:
             ModelError: an attribute is missing or has the wrong length.
         """
+        given = node.attributes
         try:
-            kernel, stride, dilation = (_pair(node.attributes[key]) for key in ("kernel", "stride", "dilation"))
-            # not iterable: the TypeError below
-            top, left, bottom, right = (int(pad) for pad in node.attributes["pads"])  # type: ignore[union-attr]
+            return _window(
+                given["kernel"], given["stride"], given["pads"], given["dilation"], given.get("padded_input")
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{node.name}: {node.op} needs kernel, stride, dilation (2 numbers each) and pads (4); {error}"
             ) from None
-        return Window(kernel, stride, (top, left, bottom, right), dilation, bool(node.attributes.get("padded_input")))
 
     @property
     def taps(self) -> int:
@@ -95,6 +96,17 @@ class Window:
         if not found:
             return (0, 0)
         return (min(start for start, _ in found), max(stop for _, stop in found))
+
+
+@lru_cache(maxsize=4096)  # a planner asks for the windows of a network thousands of times
+def _window(kernel: Any, stride: Any, pads: Any, dilation: Any, padded_input: Any) -> Window:
+    """The window of these attributes.
+
+    Raises:
+        TypeError, ValueError: one of them is not as many numbers as it must be, or no tuple.
+    """
+    top, left, bottom, right = (int(pad) for pad in pads)
+    return Window(_pair(kernel), _pair(stride), (top, left, bottom, right), _pair(dilation), bool(padded_input))
 
 
 def ceil_div(number: int, divisor: int) -> int:

@@ -166,7 +166,7 @@ def _span(span) -> tuple[int, int, int, int]:
 
 def test_attributes_of_a_window() -> None:
     assert Window((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)).padded_input is False
-    attributes = {"kernel": [3, 2], "stride": (1, 2), "dilation": (1, 1), "pads": [0, 1, 2, 3]}
+    attributes = {"kernel": (3, 2), "stride": (1, 2), "dilation": (1, 1), "pads": (0, 1, 2, 3)}
     node = Node("c", "conv", ("x", "w"), ("y",), attributes)
     assert Window.of(node) == Window((3, 2), (1, 2), (0, 1, 2, 3), (1, 1), False)
     assert Window.of(Node("c", "conv", ("x", "w"), ("y",), {**attributes, "padded_input": 1})).padded_input is True
