@@ -1,9 +1,9 @@
-"""Costs of many boxes of one operator at once, equal to `CostModel.kernel` of each: what planners ask for."""
+"""Costs of many boxes of many operators at once, equal to `CostModel.kernel` of each: what planners ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -16,8 +16,6 @@ from codl.hardware import Kernel
 from codl.ops import REGISTRY
 from codl.ops.spec import Work
 from codl.region import Range, Region, Regions
-
-_FIELDS = tuple(field.name for field in fields(Work))
 
 Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -41,11 +39,62 @@ def region_at(ranges: Ranges, index: int) -> Region:
     return Region(tuple((int(start), int(stop)) for start, stop in ranges[index]))
 
 
+class Works:
+    """The work of the boxes of several operators, one box after another.
+
+    It has the attributes of `codl.ops.spec.Work`: numbers that all boxes share, or arrays of one element a box, put
+    together when a formula asks for them.
+
+    Args:
+        works: of each operator, with arrays for what differs among its boxes.
+        counts: boxes of each operator.
+    """
+
+    def __init__(self, works: Sequence[Work], counts: Sequence[int]) -> None:
+        self.works = works
+        self.counts = counts
+        self._held: dict[tuple[str, object], Booleans] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        values = [getattr(work, name) for work in self.works]
+        found = values[0]
+        if any(isinstance(value, np.ndarray) for value in values):
+            pairs = zip(values, self.counts, strict=True)
+            found = np.concatenate([np.broadcast_to(value, count) for value, count in pairs])
+        elif any(value != found for value in values):
+            found = self.spread(values)
+        self.__dict__[name] = found
+        return found
+
+    def spread(self, values: Sequence[Any]) -> NDArray[Any]:
+        """One value an operator, for each of its boxes."""
+        return np.repeat(np.array(values), self.counts)
+
+    def hold(self, name: str, condition: int | str | tuple[int | str, ...]) -> Booleans:
+        """For each box, whether a kernel's condition on an attribute holds."""
+        key = (name, condition)
+        if key not in self._held:
+            test, values = condition_test(condition), [getattr(work, name) for work in self.works]
+            many = any(isinstance(value, np.ndarray) for value in values)
+            self._held[key] = _tested(test, getattr(self, name)) if many else self.spread([test(v) for v in values])
+        return self._held[key]
+
+
+class _Some:
+    """Some boxes of `Works`."""
+
+    def __init__(self, works: Works, chosen: NDArray[np.int64]) -> None:
+        self._works, self._chosen = works, chosen
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._works, name)
+        found = self.__dict__[name] = value[self._chosen] if isinstance(value, np.ndarray) else value
+        return found
+
+
 @dataclass(frozen=True)
 class _Candidate:
     kernel: Kernel
-    tests: Mapping[str, Callable[[Any], Any]]
-    """By field of `Work`, what must hold for it: for a number, or element by element of an array."""
     predict: Callable[[Any], tuple[Any, Any]]
 
 
@@ -60,165 +109,129 @@ class BatchCosts:
         self.cost = cost
         self._in_bulk = isinstance(cost, CostModel)  # a stand-in with other prices is asked box by box
         self._candidates: dict[tuple[str, str], tuple[_Candidate, ...]] = {}
-        self._chosen: dict[object, list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]] = {}
-
-    def works(self, node: Node, ranges: Ranges) -> Work | None:
-        """The work of non-empty boxes as one `Work` of arrays; None where the family cannot do that.
-
-        One of the boxes is checked against the work that the family tells for it alone.
-        """
-        if not self._in_bulk:
-            return None
-        spec, graph, middle = REGISTRY[node], self.cost.graph, len(ranges) // 2
-        try:
-            work = spec.work(graph, node, regions_of(ranges))
-        except (TypeError, ValueError):
-            return None
-        alone = spec.work(graph, node, region_at(ranges, middle))
-        same = all(_at(getattr(work, name), middle) == getattr(alone, name) for name in _FIELDS)
-        return work if same else None
+        self.algorithms: list[str] = []
+        """Kernel variants, as they turn up."""
 
     def reads(self, node: Node, ranges: Ranges) -> list[Ranges]:
         """What computing non-empty boxes reads of each variable input, each (boxes, axes, 2)."""
-        spec, graph, middle = REGISTRY[node], self.cost.graph, len(ranges) // 2
-        alone = spec.input_regions(graph, node, region_at(ranges, middle))
+        spec, graph = REGISTRY[node], self.cost.graph
         try:
-            many = spec.input_regions(graph, node, regions_of(ranges))
-            found = [_as_ranges(region, len(ranges)) for region in many]
-            if all(region_at(rows, middle) == one for rows, one in zip(found, alone, strict=True)):
-                return found
-        except (TypeError, ValueError):
-            pass  # not plain arithmetic
-        rows = [spec.input_regions(graph, node, region_at(ranges, index)) for index in range(len(ranges))]
-        return [
-            np.array([row[slot].ranges for row in rows], dtype=np.int64).reshape(len(ranges), -1, 2)
-            for slot in range(len(alone))
-        ]
+            return [_as_ranges(box, len(ranges)) for box in spec.input_regions(graph, node, regions_of(ranges))]
+        except (TypeError, ValueError):  # not plain arithmetic
+            rows = [spec.input_regions(graph, node, region_at(ranges, index)) for index in range(len(ranges))]
+        slots = range(len(rows[0]))
+        return [np.array([row[slot].ranges for row in rows], np.int64).reshape(len(rows), -1, 2) for slot in slots]
 
     def kernels(self, asked: Sequence[tuple[Node, Ranges]], processors: tuple[str, ...]) -> list[Floats]:
-        """(ns, bytes over the memory bus, joules) of non-empty boxes of several operators: each (processors, boxes, 3).
+        """(ns, bytes over the memory bus, joules, kernel) of non-empty boxes of several operators: each (processors,
+        boxes, 4). The kernel is an index into `algorithms`.
 
         Raises:
             UncalibratedError: a constant is missing.
         """
-        works = [self.works(node, ranges) for node, ranges in asked]
-        found = [np.empty((len(processors), len(ranges), 3)) for _, ranges in asked]
-        together = [index for index, work in enumerate(works) if work is not None]
-        for row, processor in enumerate(processors):
-            for index in together:
-                found[index][row] = np.inf
-            if together:
-                self._kernels(asked, works, together, processor, [rows[row] for rows in found])
-            for index, (node, ranges) in enumerate(asked):
-                if works[index] is None:
-                    costs = [self.cost.kernel(node, region_at(ranges, i), processor) for i in range(len(ranges))]
-                    found[index][row] = [(one.ns, one.nbytes, one.joules) for one in costs]
+        known = [self._works(node, ranges) for node, ranges in asked]
+        together = [pair for pair, work in zip(asked, known, strict=True) if work is not None]
+        bulk = iter(self._together(together, [work for work in known if work is not None], processors))
+        return [
+            self._one_by_one(node, ranges, processors) if work is None else next(bulk)
+            for (node, ranges), work in zip(asked, known, strict=True)
+        ]
+
+    def _works(self, node: Node, ranges: Ranges) -> Work | None:
+        """The work of non-empty boxes as one `Work` of arrays; None where the family cannot do that."""
+        if not self._in_bulk:
+            return None
+        try:
+            return REGISTRY[node].work(self.cost.graph, node, regions_of(ranges))
+        except (TypeError, ValueError):  # not plain arithmetic
+            return None
+
+    def _one_by_one(self, node: Node, ranges: Ranges, processors: Sequence[str]) -> Floats:
+        boxes = [region_at(ranges, index) for index in range(len(ranges))]
+        found = np.empty((len(processors), len(boxes), 4))
+        for processor, row in zip(processors, found, strict=True):
+            for index, box in enumerate(boxes):
+                cost = self.cost.kernel(node, box, processor)
+                algorithm = self._number(self.cost.algorithm(node, box, processor))
+                row[index] = cost.ns, cost.nbytes, cost.joules, algorithm
         return found
 
-    def _kernels(
-        self, asked: Sequence[tuple[Node, Ranges]], works: Sequence[Work | None], together: Sequence[int],
-        processor: str, found: Sequence[Floats],
-    ) -> None:  # fmt: skip
-        """Fill in the rows of one processor: each kernel once, for the boxes of all operators that it takes."""
+    def _number(self, algorithm: str) -> int:
+        if algorithm not in self.algorithms:
+            self.algorithms.append(algorithm)
+        return self.algorithms.index(algorithm)
+
+    def _together(
+        self, asked: Sequence[tuple[Node, Ranges]], known: Sequence[Work], processors: Sequence[str]
+    ) -> list[Floats]:
+        """`kernels` of operators whose works are known."""
+        if not asked:
+            return []
+        works = Works(known, [len(ranges) for _, ranges in asked])
+        ends = np.cumsum(works.counts)
+        costs = np.empty((len(processors), ends[-1], 4))
+        for processor, found in zip(processors, costs, strict=True):
+            found[:] = np.inf
+            for candidate, chosen in self._users(asked, works, processor):
+                self._evaluate(candidate, processor, works, chosen, found)
+            for missing in np.flatnonzero(np.isinf(found[:, 0]))[:1].tolist():
+                index = int(np.searchsorted(ends, missing, side="right"))
+                node, ranges = asked[index]
+                self.cost.kernel(node, region_at(ranges, missing - ends[index]), processor)  # raises: not calibrated
+        return np.split(costs, ends[:-1], axis=1)
+
+    def _users(
+        self, asked: Sequence[tuple[Node, Ranges]], works: Works, processor: str
+    ) -> Iterator[tuple[_Candidate, NDArray[np.int64]]]:
+        """Each kernel of a processor with the boxes that it computes, or of which it may be the fastest."""
+        cost, nodes = self.cost, [node for node, _ in asked]
+        fastest = cost.hardware.libraries[cost.hardware.library].choice == "fastest"
+        data_types = [cost.data_type(node, processor) for node in nodes]
+        for data_type in dict.fromkeys(data_types):
+            rest = works.spread([own == data_type for own in data_types])
+            variants = [REGISTRY[node].variants(cost.graph, node, data_type) for node in nodes] if fastest else []
+            for candidate in self._of(processor, data_type):
+                able = rest
+                for name, condition in candidate.kernel.when.items():
+                    able = able & works.hold(name, condition)
+                if fastest:
+                    able = able & works.spread([candidate.kernel.algorithm in names for names in variants])
+                else:
+                    rest = rest & ~able
+                chosen = np.flatnonzero(able)
+                if len(chosen):
+                    yield candidate, chosen
+
+    def _evaluate(
+        self, candidate: _Candidate, processor: str, works: Works, chosen: NDArray[np.int64], found: Floats
+    ) -> None:
+        """Note what a kernel costs where that is less than what is known."""
         hardware = self.cost.hardware
-        fastest = hardware.libraries[hardware.library].choice == "fastest"
-        takers: dict[int, tuple[_Candidate, list[tuple[int, Booleans]]]] = {}
-        for index in together:
-            work = works[index]
-            assert work is not None
-            node, ranges = asked[index]
-            rest = np.ones(len(ranges), dtype=bool)
-            data_type = self.cost.data_type(node, processor)
-            variants = REGISTRY[node].variants(self.cost.graph, node, data_type) if fastest else ()
-            taken = np.zeros(len(ranges), dtype=bool)
-            for candidate, tests in self._able(processor, data_type, work):
-                if fastest and candidate.kernel.algorithm not in variants:
-                    continue
-                able = rest.copy()
-                for name, test in tests:
-                    able &= test(getattr(work, name))
-                if able.any():
-                    takers.setdefault(id(candidate), (candidate, []))[1].append((index, able))
-                    taken |= able
-                    if not fastest:
-                        rest &= ~able
-                        if not rest.any():
-                            break
-            for missing in np.flatnonzero(~taken)[:1].tolist():
-                self.cost.kernel(node, region_at(ranges, missing), processor)  # raises: not calibrated for it
-        power, energy = hardware.processors[processor].active_power, hardware.memory.energy
-        for candidate, users in takers.values():
-            counts = [int(able.sum()) for _, able in users]
-            many = _together([(works[index], able) for index, able in users], counts)
-            seconds, nbytes = (np.broadcast_to(v, sum(counts)) for v in candidate.predict(many))
-            rows = np.stack([seconds * NS, nbytes, seconds * power + nbytes * energy], axis=1)
-            for (index, able), block in zip(users, np.split(rows, np.cumsum(counts)[:-1]), strict=True):
-                here = found[index]
-                better = np.flatnonzero(able)
-                better_rows = block[:, 0] < here[better, 0]
-                here[better[better_rows]] = block[better_rows]
-
-    def _able(
-        self, processor: str, data_type: str, work: Work
-    ) -> list[tuple[_Candidate, list[tuple[str, Callable[[Any], Any]]]]]:
-        """Kernels whose conditions hold as far as they are about numbers, with the tests of arrays that are left."""
-        numbers = tuple(
-            None if isinstance(value := getattr(work, name), np.ndarray) else value for name in _FIELDS[:-4]
-        )
-        key = (processor, data_type, numbers)
-        if key not in self._chosen:
-            self._chosen[key] = [
-                (candidate, [(name, test) for name, test in candidate.tests.items() if self._many(work, name)])
-                for candidate in self._of(processor, data_type)
-                if all(self._many(work, name) or test(getattr(work, name)) for name, test in candidate.tests.items())
-            ]
-        return self._chosen[key]
-
-    @staticmethod
-    def _many(work: Work, name: str) -> bool:
-        return isinstance(getattr(work, name), np.ndarray)
+        seconds, nbytes = candidate.predict(_Some(works, chosen))
+        joules = seconds * hardware.processors[processor].active_power + nbytes * hardware.memory.energy
+        rows = np.empty((len(chosen), 4))
+        for column, values in enumerate((seconds * NS, nbytes, joules, self._number(candidate.kernel.algorithm))):
+            rows[:, column] = values
+        better = rows[:, 0] < found[chosen, 0]
+        found[chosen[better]] = rows[better]
 
     def _of(self, processor: str, data_type: str) -> tuple[_Candidate, ...]:
         if (processor, data_type) not in self._candidates:
             hardware = self.cost.hardware
             kernels = hardware.kernels(processor, data_type)
             self._candidates[processor, data_type] = tuple(
-                _Candidate(kernel, _tests(kernel), predictor(kernel, hardware, processor)) for kernel in kernels
+                _Candidate(kernel, predictor(kernel, hardware, processor)) for kernel in kernels
             )
         return self._candidates[processor, data_type]
 
 
-def _tests(kernel: Kernel) -> dict[str, Callable[[Any], Any]]:
-    """The conditions of a kernel one by one, for numbers and arrays."""
-    return {name: _for_arrays(condition_test(condition)) for name, condition in kernel.when.items()}
-
-
-def _for_arrays(test: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def test_all(value: Any) -> Any:
-        if not isinstance(value, np.ndarray):
-            return test(value)
-        try:
-            return np.broadcast_to(test(value), value.shape)
-        except ValueError:  # neither a comparison nor anything else that numpy answers element by element
-            return np.array([bool(test(one)) for one in value.tolist()])
-
-    return test_all
-
-
-def _together(works: Sequence[tuple[Work | None, Booleans]], counts: Sequence[int]) -> Work:
-    """Chosen boxes of several operators as one `Work` of arrays. The kind, a word, is the first operator's."""
-    fields: dict[str, Any] = {}
-    for name in _FIELDS:
-        values = [getattr(work, name) for work, _ in works]
-        if name == "kind" or (not isinstance(values[0], np.ndarray) and all(v is values[0] for v in values)):
-            fields[name] = values[0]
-            continue
-        arrays = [
-            value[able] if isinstance(value, np.ndarray) else np.full(count, value)
-            for value, (_, able), count in zip(values, works, counts, strict=True)
-        ]
-        fields[name] = np.concatenate(arrays)
-    return Work(**fields)
+def _tested(test: Callable[[Any], Any], values: NDArray[Any]) -> Booleans:
+    """The answers of a condition's test to an array."""
+    try:
+        return np.broadcast_to(test(values), values.shape)
+    except ValueError:  # neither a comparison nor anything else that numpy answers element by element
+        distinct, places = np.unique(values, return_inverse=True)
+        return np.array([bool(test(value)) for value in distinct.tolist()])[places]
 
 
 def _as_ranges(region: Region, count: int) -> Ranges:
@@ -227,7 +240,3 @@ def _as_ranges(region: Region, count: int) -> Ranges:
         ranges[:, axis, 0] = start
         ranges[:, axis, 1] = stop
     return ranges
-
-
-def _at(value: Any, index: int) -> Any:
-    return value[index] if isinstance(value, np.ndarray) else value

@@ -7,11 +7,14 @@ indexes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
+
+from codl.errors import InputError
+from codl.region import Region
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -19,21 +22,37 @@ NOTHING = -1
 """The number of the empty box, of every tensor."""
 UNKNOWN = -2
 """Not numbered, or not asked about, yet."""
+_NO_CODE = np.iinfo(np.int64).max
 
 
 class Boxes:
-    """The boxes of tensors of one shape, numbered as they turn up."""
+    """The boxes of tensors of one shape, numbered as they turn up.
+
+    Boxes are looked up by a code: axis by axis, `start * extent + stop - 1` is a digit to the base `extent ** 2`.
+
+    Raises:
+        InputError: the tensor has too many elements for codes of 64 bits.
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
+        if prod(shape) ** 2 > _NO_CODE:
+            raise InputError(f"a tensor of shape {shape} is too large to plan for")
         self.shape = shape
-        self.count = 0
         self.whole: Ids = np.array([(0, extent) for extent in shape], dtype=np.int64).reshape(len(shape), 2)
-        self._ids: dict[bytes, int] = {}
-        self._full: int | None = None
+        self._extents = self.whole[:, 1]
+        self._digits = np.array([prod(shape[:axis]) ** 2 for axis in range(len(shape))], dtype=np.int64)
+        self.full = 0 if prod(shape) else NOTHING
+        """the number of the whole tensor"""
+        self.count = self.full + 1
         self._ranges: Ids = np.zeros((8, len(shape), 2), dtype=np.int64)
-        self._sizes = np.zeros(9)
+        self._ranges[0] = self.whole
+        self._sizes = np.array([prod(shape), *[0.0] * 8])
         """elements of each box; the last is the empty box's"""
-        self._cuts: dict[tuple[int, int], tuple[Ids, Ids, Ids]] = {}
+        codes = [self._code(self.whole.tolist())] * self.count
+        self._codes: Ids = np.array([*codes, _NO_CODE])
+        """of known boxes, ascending"""
+        self._numbers: Ids = np.array([*[self.full] * self.count, UNKNOWN])
+        """of the boxes with these codes"""
 
     @property
     def ranges(self) -> Ids:
@@ -42,54 +61,61 @@ class Boxes:
 
     def ids(self, ranges: Ids) -> Ids:
         """The numbers of boxes given as (boxes, axes, 2); `NOTHING` for empty ones."""
-        if not self.shape or not len(ranges):
-            return np.zeros(len(ranges), dtype=np.int64)
-        rows = np.ascontiguousarray(ranges, dtype=np.int64)
-        keys: list[Any] = rows.reshape(len(rows), -1).view(np.dtype((np.void, 16 * len(self.shape)))).ravel().tolist()
-        known = self._ids
-        found = [known.get(key, UNKNOWN) for key in keys]
-        ids = np.array(found, dtype=np.int64)
-        fresh = np.flatnonzero(ids == UNKNOWN)
-        if len(fresh):
-            self._add([keys[index] for index in fresh], rows[fresh])
-            ids[fresh] = [known[keys[index]] for index in fresh]
-        return ids
+        starts, stops = ranges[:, :, 0], ranges[:, :, 1]
+        filled = stops > starts
+        if not filled.all():
+            some = filled.all(axis=1)
+            ids = np.full(len(ranges), NOTHING, dtype=np.int64)
+            ids[some] = self.ids(ranges[some])
+            return ids
+        codes = (starts * self._extents + (stops - 1)) @ self._digits
+        places = self._codes.searchsorted(codes)
+        fresh = self._codes[places] != codes
+        if fresh.any():
+            self._add(codes[fresh], ranges[fresh])
+            places = self._codes.searchsorted(codes)
+        found: Ids = self._numbers[places]
+        return found
 
-    def _add(self, keys: Sequence[bytes], rows: Ids) -> None:
+    def _add(self, codes: Ids, rows: Ids) -> None:
         """Number boxes that turned up; some may be the same."""
-        empty = (rows[:, :, 1] <= rows[:, :, 0]).any(axis=1)
-        if empty.any():
-            self._ids.update((keys[index], NOTHING) for index in np.flatnonzero(empty).tolist())
-            rows, keys = rows[~empty], [keys[index] for index in np.flatnonzero(~empty).tolist()]
-        firsts = {key: index for index, key in enumerate(keys)}
-        if len(firsts) < len(keys):
-            rows = rows[list(firsts.values())]
+        codes, firsts = np.unique(codes, return_index=True)
+        rows = rows[firsts]
         while self.count + len(rows) > len(self._ranges):
             self._ranges = np.concatenate([self._ranges, np.zeros_like(self._ranges)])
             self._sizes = np.concatenate([self._sizes, np.zeros(len(self._sizes) - 1)])
-        new = slice(self.count, self.count + len(rows))
+        new = np.arange(self.count, self.count + len(rows))
         self._ranges[new] = rows
         self._sizes[new] = np.prod(rows[:, :, 1] - rows[:, :, 0], axis=1, dtype=np.float64)
-        self._ids.update(zip(firsts, range(self.count, self.count + len(rows)), strict=True))
         self.count += len(rows)
+        codes, numbers = np.concatenate([self._codes, codes]), np.concatenate([self._numbers, new])
+        order = np.argsort(codes, kind="stable")
+        self._codes, self._numbers = codes[order], numbers[order]
 
-    def full(self) -> int:
-        """The number of the whole tensor."""
-        if self._full is None:
-            self._full = int(self.ids(self.whole[None])[0])
-        return self._full
+    def _code(self, ranges: Sequence[Sequence[int]]) -> int:
+        code, digit = 0, 1
+        for (start, stop), extent in zip(ranges, self.shape, strict=True):
+            code, digit = code + (start * extent + stop - 1) * digit, digit * extent**2
+        return code
 
-    def cuts(self, axis: int, alignment: int) -> tuple[Ids, Ids, Ids]:
-        """Every way to cut an axis in two at a multiple of `alignment`: (cuts, boxes before, boxes from the cut on)."""
-        key = (axis, alignment)
-        if key not in self._cuts:
-            cuts = np.arange(alignment, self.shape[axis], alignment, dtype=np.int64)
-            rows = np.repeat(self.whole[None], 2 * len(cuts), axis=0)
-            rows[: len(cuts), axis, 1] = cuts
-            rows[len(cuts) :, axis, 0] = cuts
-            ids = self.ids(rows)
-            self._cuts[key] = (cuts, ids[: len(cuts)], ids[len(cuts) :])
-        return self._cuts[key]
+    def number(self, region: Region) -> int:
+        """The number of a box; `UNKNOWN` if it has none yet, `NOTHING` for an empty one."""
+        if region.empty:
+            return NOTHING
+        code = self._code(region.ranges)
+        place = int(self._codes.searchsorted(code))
+        return int(self._numbers[place]) if self._codes[place] == code else UNKNOWN
+
+    def cut(self, places: Iterable[tuple[int, Ids]]) -> Ids:
+        """The boxes before cuts of an axis, and those from the cuts on, one axis after the other: (2, cuts)."""
+        halves = []
+        for axis, cuts in places:
+            rows = np.empty((2, len(cuts), *self.whole.shape), dtype=np.int64)
+            rows[:] = self.whole
+            rows[0, :, axis, 1] = rows[1, :, axis, 0] = cuts
+            halves.append(rows)
+        rows = np.concatenate(halves, axis=1)
+        return self.ids(rows.reshape(-1, *self.whole.shape)).reshape(2, -1)
 
     def hull(self, left: Ids, right: Ids) -> Ids:
         """Element by element, the smallest box that holds both."""
@@ -113,7 +139,7 @@ class Boxes:
         if 4 * len(distinct) < len(own):  # often most states hold the whole tensor
             found: Floats = self.missing(distinct, need)[np.searchsorted(distinct, own)]
             return found
-        if len(own) == 1 and own[0] == self._full:
+        if len(own) == 1 and own[0] == self.full:
             return np.zeros((1, len(need)))
         have, want = self._ranges[own], self._ranges[need]
         common = np.ones((len(own), len(need)))

@@ -11,27 +11,40 @@ The costs of all chains come from one walk backwards over the operators, so that
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from codl.ops import Dimension
+from codl.plan.columns import Columns
 from codl.plan.problem import Problem
 from codl.plan.singles import Decision, Isolated, best_single, decision
-from codl.plan.tables import Columns
 
 LONGEST = 32
 """Most operators in a chain."""
 
 
-def chained(problem: Problem, dimensions: Sequence[Dimension], longest: int = LONGEST) -> list[Decision]:
-    """The decisions of algorithm 1, in order; chains are decisions with more than one operator.
+@dataclass(frozen=True)
+class Greedy:
+    """What algorithm 1 decides, in the order of the operators.
+
+    Args:
+        alone: for every operator by itself.
+        chained: for chains, which are decisions with more than one operator, and operators outside of them.
+    """
+
+    alone: list[Decision]
+    chained: list[Decision]
+
+
+def greedy(problem: Problem, dimensions: Sequence[Dimension], longest: int = LONGEST) -> Greedy:
+    """Algorithm 1 of the paper.
 
     A chain's ratio lies within `Problem.delta` of the ratio of every member that would be split alone. A member that
     would be placed on one processor alone joins at any ratio.
     """
     search = _Search(problem, longest)
     count = len(problem.graph)
-    heads: list[Decision] = []
     if len(problem.pair) > 1:
         backwards = zip(range(count - 1, -1, -1), problem.tables.sweep(dimensions, problem.grid, longest), strict=True)
         heads = [search.step(head, columns) for head, columns in backwards][::-1]
@@ -40,45 +53,41 @@ def chained(problem: Problem, dimensions: Sequence[Dimension], longest: int = LO
     decisions: list[Decision] = []
     at = 0
     while at < count:
-        decisions.append(heads[at])
-        at = heads[at].stop + 1
-    return decisions
+        decisions.append(heads[at][1])
+        at = decisions[-1].stop + 1
+    return Greedy([alone for alone, _ in heads], decisions)
 
 
 class _Search:
     """Walks from the last operator to the first; knows the best decision for each operator alone so far."""
 
     def __init__(self, problem: Problem, longest: int) -> None:
-        count = len(problem.graph)
         self.problem = problem
         self.isolated = Isolated(problem)
         self.longest = longest
-        self.alone = np.zeros(count)
-        """by stop: value of the operators head..stop alone"""
-        self.lowest, self.highest = np.full(count, np.inf), np.full(count, -np.inf)
-        """by stop: smallest and largest ratio of the operators head..stop that would be split alone"""
+        # Cuts are whole blocks, so a ratio of 0.5 may stand for 0.53: half a step is allowed on top.
+        self.reach = problem.delta + problem.ratio_step / 2
+        self.alone, self.least, self.most = self.bounds = np.zeros((3, len(problem.graph)))
+        """by stop, of the operators head..stop: their value alone, and the ratios within reach of all that would be
+        split alone"""
+        self.least[:], self.most[:] = -np.inf, np.inf
 
-    def step(self, head: int, columns: Columns | None) -> Decision:
-        """The chain from `head` on that gains most, or `head` alone where none gains."""
+    def step(self, head: int, columns: Columns | None) -> tuple[Decision, Decision]:
+        """`head` alone, and the chain from `head` on that gains most; again `head` alone where none gains."""
         values = None if columns is None else self.isolated.values(columns)
         single = best_single(self.isolated, head, columns, values)
         window = slice(head, head + self.longest)
         self.alone[window] += single.value
         if single.dimension is not None:
-            self.lowest[window] = np.minimum(self.lowest[window], single.ratio)
-            self.highest[window] = np.maximum(self.highest[window], single.ratio)
+            self.least[window] = np.maximum(self.least[window], single.ratio - self.reach)
+            self.most[window] = np.minimum(self.most[window], single.ratio + self.reach)
         if columns is None or values is None:
-            return single
-        allowed = self._near(columns) & (columns.stop > head)
-        gains = np.where(allowed, self.alone[columns.stop] - values, -np.inf)
-        column = int(np.argmax(gains))
-        return decision(self.problem, columns, column, float(values[column])) if gains[column] > 0 else single
-
-    def _near(self, columns: Columns) -> np.ndarray:
-        """Columns whose ratio is within delta of those that their members would have alone."""
-        # Cuts are whole blocks, so a ratio of 0.5 may stand for 0.53: half a step is allowed on top.
-        reach = self.problem.delta + self.problem.ratio_step / 2
+            return single, single
+        alone, least, most = self.bounds[:, columns.stop]
         ratios = columns.cut / self.problem.extents[columns.dimension, columns.stop]
-        return np.asarray(
-            (ratios >= self.highest[columns.stop] - reach) & (ratios <= self.lowest[columns.stop] + reach)
-        )
+        allowed = (ratios >= least) & (ratios <= most) & (columns.stop > head)
+        gains = np.where(allowed, alone - values, -np.inf)
+        column = int(np.argmax(gains))
+        if not gains[column] > 0:
+            return single, single
+        return single, decision(self.problem, columns, column, float(values[column]))

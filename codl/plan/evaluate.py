@@ -9,13 +9,13 @@ by its `contention`, and all traffic must pass through the memory's bandwidth.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from codl.cost import CostModel
+from codl.cost import CostModel, KernelCost
 from codl.graph import Graph
 from codl.ops import Dimension
 from codl.plan.model import Chain, Plan
@@ -93,14 +93,40 @@ Boxes = dict[str, dict[str, Region]]
 """processor -> operator -> box that it computes"""
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the processors do in a chain, wherever its inputs are.
+
+    Args:
+        boxes: what each processor computes, in dealing order.
+        reads: what each reads of values made before the chain.
+        leaving: values made in the chain that are read outside of it.
+        kernels: nanoseconds of each processor, halo included; `compute_ns` all of them, at once.
+        joules: of the kernels.
+        algorithms: their variants, by operator and processor.
+    """
+
+    boxes: Boxes
+    reads: Mapping[str, Mapping[str, Region]]
+    leaving: tuple[str, ...]
+    kernels: Mapping[str, float]
+    compute_ns: float
+    joules: float
+    algorithms: Mapping[str, Mapping[str, str]]
+
+
+Kernels = Callable[[str, Region, str], tuple[KernelCost, str]]
+"""(operator, box of its output, processor) -> what computing it costs, and with which kernel variant"""
+
+
 def plan_latency(
-    graph: Graph, plan: Plan, cost: CostModel, *, bound: bool = False, boxes: Sequence[Boxes] | None = None
+    graph: Graph, plan: Plan, cost: CostModel, *, bound: bool = False, parts: Sequence[Parts] | None = None
 ) -> PlanLatency:
     """The summed latency of a plan (the module's formula).
 
     Args:
         bound: count synchronisations at the planner's upper bound instead of their typical value.
-        boxes: `chain_boxes` of each chain, where they are known.
+        parts: `chain_parts` of each chain, where they are known.
 
     Raises:
         UncalibratedError: a constant that the prediction needs is missing.
@@ -110,9 +136,18 @@ def plan_latency(
     data_types = {name: use.data_type for name, use in plan.processors.items()}
     model = SharingModel(cost, plan.sharing, used, kinds, data_types, plan.home, bound)
     ledger = Ledger(graph, model)
-    if boxes is None:
+    if parts is None:
+
+        def kernel(name: str, region: Region, processor: str) -> tuple[KernelCost, str]:
+            algorithm = plan.algorithms.get(name, {}).get(processor, "")
+            return cost.kernel(graph.by_name[name], region, processor, algorithm), algorithm
+
         boxes = [chain_boxes(graph, chain, plan.alignment, plan.processors) for chain in plan.chains]
-    chains = tuple(_chain(graph, plan, chain, cost, ledger, own) for chain, own in zip(plan.chains, boxes, strict=True))
+        parts = [
+            chain_parts(graph, chain, own, kernel, Concurrency(cost, list(own)))
+            for chain, own in zip(plan.chains, boxes, strict=True)
+        ]
+    chains = tuple(_chain(graph, chain, known, ledger) for chain, known in zip(plan.chains, parts, strict=True))
     finish = _finish(graph, ledger)
     compute = sum(chain.compute_ns for chain in chains)
     sharing = sum(chain.share.ns for chain in chains) + finish.ns
@@ -131,37 +166,50 @@ def chain_boxes(graph: Graph, chain: Chain, alignment: Mapping[Dimension, int], 
     return chain_regions(graph, chain.operators, parts)
 
 
-def _chain(graph: Graph, plan: Plan, chain: Chain, cost: CostModel, ledger: Ledger, regions: Boxes) -> ChainLatency:
-    model = ledger.model
+def chain_parts(graph: Graph, chain: Chain, boxes: Boxes, kernel: Kernels, concurrency: Concurrency) -> Parts:
+    """What the processors do in a chain.
+
+    Args:
+        boxes: its `chain_boxes`.
+        concurrency: of the processors in `boxes`.
+
+    Raises:
+        UncalibratedError: see `plan_latency`.
+    """
     inside = {value for name in chain.operators for value in graph.by_name[name].outputs}
-    share = model.together([ledger.fetch(p, external_reads(graph, own, inside)) for p, own in regions.items()])
+    reads = {processor: external_reads(graph, own, inside) for processor, own in boxes.items()}
     kernels: dict[str, float] = {}
+    algorithms: dict[str, dict[str, str]] = {}
     nbytes = joules = 0.0
-    for processor, own in regions.items():
+    for processor, own in boxes.items():
         kernels[processor] = 0.0
         for name, region in own.items():
-            algorithm = plan.algorithms.get(name, {}).get(processor, "")
-            found = cost.kernel(graph.by_name[name], region, processor, algorithm)
-            kernels[processor] += found.ns
-            nbytes += found.nbytes
-            joules += found.joules
-    leaving = exits(graph, chain.operators)
-    for value in leaving:
+            cost, algorithms.setdefault(name, {})[processor] = kernel(name, region, processor)
+            kernels[processor] += cost.ns
+            nbytes += cost.nbytes
+            joules += cost.joules
+    compute = concurrency.together(list(kernels.values()), nbytes)
+    return Parts(boxes, reads, exits(graph, chain.operators), kernels, compute, joules, algorithms)
+
+
+def _chain(graph: Graph, chain: Chain, parts: Parts, ledger: Ledger) -> ChainLatency:
+    model, boxes = ledger.model, parts.boxes
+    share = model.together([ledger.fetch(processor, needs) for processor, needs in parts.reads.items()])
+    for value in parts.leaving:
         producer = graph.producer[value]
         whole = Region.full(graph.tensors[value].shape)
-        makers = {p: own for p, own in regions.items() if producer.name in own or not chain.branches}
+        makers = {p: own for p, own in boxes.items() if producer.name in own or not chain.branches}
         made = {p: own[producer.name] if value == producer.output else whole for p, own in makers.items()}
         ledger.write(value, made)
-    if model.home and len(regions) > 1:
-        wholes = {value: Region.full(graph.tensors[value].shape) for value in leaving}
+    if model.home and len(boxes) > 1:
+        wholes = {value: Region.full(graph.tensors[value].shape) for value in parts.leaving}
         share = share + ledger.fetch(model.home, wholes)
         for value, whole in wholes.items():  # the others' parts are the home processor's now
             ledger.write(value, {model.home: whole})
-        for processor, own in regions.items():
+        for processor, needs in parts.reads.items():
             if processor != model.home:
-                ledger.forget(processor, external_reads(graph, own, inside))
-    compute = Concurrency(cost, list(regions)).together(list(kernels.values()), nbytes)
-    return ChainLatency(chain.operators, share, kernels, compute, joules + share.joules)
+                ledger.forget(processor, needs)
+    return ChainLatency(chain.operators, share, parts.kernels, parts.compute_ns, parts.joules + share.joules)
 
 
 def _finish(graph: Graph, ledger: Ledger) -> Share:

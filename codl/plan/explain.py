@@ -17,13 +17,13 @@ from codl.cost import CostModel
 from codl.graph import Graph, Node
 from codl.hardware import Hardware
 from codl.ops import REGISTRY
+from codl.plan.columns import DIMENSIONS
 from codl.plan.evaluate import Boxes, Concurrency, chain_boxes
 from codl.plan.model import Chain, Plan
 from codl.plan.partition import external_reads
 from codl.plan.problem import Problem
 from codl.plan.sharing import Fetch, Share
 from codl.plan.singles import Isolated
-from codl.plan.tables import DIMENSIONS
 
 TERMS = ("compute", "transform, copy", "map, unmap", "sync")
 """What the cost of an alternative is made of, in the order of `Alternative.terms`."""

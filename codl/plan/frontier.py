@@ -63,7 +63,7 @@ class Frontier:
 
     def input_state(self, value: str) -> State:
         """Where a graph input is valid from the start."""
-        whole = self.tables.boxes(value).full()
+        whole = self.tables.boxes(value).full
         return tuple((whole,) if name in self.readers else () for name in self.problem.pair)
 
     def waits_for(self, value: str) -> bool:

@@ -9,7 +9,6 @@ from codl.ops import REGISTRY
 from codl.plan.evaluate import chain_boxes
 from codl.plan.layouts import with_layouts
 from codl.plan.model import Plan
-from codl.plan.problem import Problem
 
 
 def with_data_type(plan: Plan, data_type: str, graph: Graph, hardware: Hardware) -> Plan:
@@ -18,8 +17,12 @@ def with_data_type(plan: Plan, data_type: str, graph: Graph, hardware: Hardware)
     processors = {
         name: use.model_copy(update={"data_type": cost.data_types[name]}) for name, use in plan.processors.items()
     }
-    boxes = [chain_boxes(graph, chain, plan.alignment, plan.processors) for chain in plan.chains]
-    algorithms = Problem(graph, hardware, cost).algorithms(boxes)
+    algorithms: dict[str, dict[str, str]] = {}
+    for chain in plan.chains:
+        for processor, own in chain_boxes(graph, chain, plan.alignment, plan.processors).items():
+            for name, region in own.items():
+                algorithm = cost.algorithm(graph.by_name[name], region, processor)
+                algorithms.setdefault(name, {})[processor] = algorithm
     changed = {"processors": processors, "algorithms": algorithms, "data_types": cost.operators}
     return plan.model_copy(update=changed)
 

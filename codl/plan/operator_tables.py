@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 
+from codl.cost import KernelCost
 from codl.cost.batch import BatchCosts
 from codl.graph import Graph, Node
 from codl.ops import REGISTRY, Dimension
 from codl.plan.boxes import NOTHING, UNKNOWN, Boxes, Floats, Ids
+from codl.region import Region
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The ways to cut an operator in two, one column each.
+
+    Args:
+        dimension: what it is cut along, as an index into `codl.plan.columns.DIMENSIONS`.
+        cut: rows or channels of its output that the first processor computes.
+        parts: the boxes of its output, (2, columns).
+        part_bytes: their sizes.
+        likely: boxes of its output that chains which end or go on here will ask about.
+    """
+
+    dimension: Ids
+    cut: Ids
+    parts: Ids
+    part_bytes: Floats
+    likely: Ids
 
 
 class OperatorTable:
@@ -17,26 +40,21 @@ class OperatorTable:
 
     Args:
         out: the boxes of its output; `inputs`: those of each variable input.
-        likely: by dimension, what cuts of it will be multiples of.
     """
 
     def __init__(
         self, graph: Graph, node: Node, out: Boxes, inputs: Sequence[Boxes], batch: BatchCosts,
-        processors: tuple[str, ...], likely: Mapping[Dimension, int],
+        processors: tuple[str, ...],
     ) -> None:  # fmt: skip
-        self.graph = graph
         self.node = node
         self.out = out
         self.inputs = tuple(inputs)
         self.batch = batch
         self.processors = processors
-        self.dimensions = REGISTRY[node].dimensions(graph, node)
-        self.likely = [(axis, likely[d]) for d, axis in self.dimensions.items() if d in likely]
-        out.full()
-        for axis, step in self.likely:
-            out.cuts(axis, step)
+        self.dimensions: Mapping[Dimension, int] = REGISTRY[node].dimensions(graph, node)
+        self._rows = np.arange(len(processors))[:, None]
         self._costed = self._read = 0
-        self._costs = np.zeros((len(processors), 1, 3))
+        self._costs = np.zeros((len(processors), 1, 4))
         self._reads: Ids = np.full((len(self.inputs), 1), NOTHING, dtype=np.int64)
 
     def costs(self, ids: Ids) -> Floats:
@@ -49,41 +67,41 @@ class OperatorTable:
             (processors, boxes, 3)
         """
         self._grow()
-        if self._costed < self.out.count and (unknown := np.isnan(self._costs[0, :, 0][ids])).any():
-            self.learn(np.unique(ids[unknown]))
-        rows: Floats = self._costs[np.arange(len(ids))[:, None], ids]
+        rows: Floats = self._costs[self._rows, ids, :3]
+        if self._costed < self.out.count and (unknown := np.isnan(rows[:, :, 0])).any():
+            fresh = np.unique(ids[unknown])
+            (costs,) = self.batch.kernels([(self.node, self.out.ranges[fresh])], self.processors)
+            self.learn(fresh, costs)
+            rows = self._costs[self._rows, ids, :3]
         return rows
 
     def _grow(self) -> None:
         size = self._costs.shape[1]
         if size <= self.out.count:  # one column more than boxes: the last is the empty box's
-            grown = np.full((len(self.processors), 2 * self.out.count + 8, 3), np.nan)
+            grown = np.full((len(self.processors), 2 * self.out.count + 8, 4), np.nan)
             grown[:, : size - 1] = self._costs[:, :-1]
             grown[:, -1] = 0.0
             self._costs = grown
 
-    def learn(self, ids: Ids, costs: Floats | None = None) -> None:
-        """Ask for the costs of boxes, or be told them."""
+    def unknown(self, ids: Ids) -> Ids:
+        """Those of some boxes whose costs are not known."""
         self._grow()
-        if costs is None:
-            (costs,) = self.batch.kernels([(self.node, self.out.ranges[ids])], self.processors)
+        found: Ids = ids[np.isnan(self._costs[0, ids, 0])]
+        return found
+
+    def learn(self, ids: Ids, costs: Floats) -> None:
+        """Be told the costs of boxes, as `BatchCosts.kernels` tells them."""
+        self._grow()
         self._costed += len(ids)
         self._costs[:, ids] = costs
 
-    @property
-    def known(self) -> bool:
-        """Whether any costs are known, those of the whole operator among them."""
-        return self._costed > 0
-
-    def whole(self, processor: int) -> Floats:
-        """(ns, bytes, joules) of the whole operator; only once costs are known."""
-        row: Floats = self._costs[processor, self.out.full()]
-        return row
-
-    def likely_boxes(self) -> Ids:
-        """Boxes that will be asked about: the whole, and everything before or behind a cut."""
-        found = [ids for axis, step in self.likely for ids in self.out.cuts(axis, step)[1:]]
-        return np.unique(np.concatenate([np.array([self.out.full()]), *found]))
+    def known(self, processor: int, out: Region) -> tuple[KernelCost, str] | None:
+        """The cost of a box and the kernel variant to compute it with, if the table holds them."""
+        box = self.out.number(out)
+        if not 0 <= box < self._costs.shape[1] - 1:
+            return None
+        ns, nbytes, joules, algorithm = self._costs[processor, box].tolist()
+        return None if isnan(ns) else (KernelCost(ns, nbytes, joules), self.batch.algorithms[int(algorithm)])
 
     def reads(self, ids: Ids) -> Ids:
         """The box of each variable input that computing each box reads, (inputs, *ids.shape)."""
@@ -93,13 +111,11 @@ class OperatorTable:
             grown[:, : size - 1] = self._reads[:, :-1]
             grown[:, -1] = NOTHING
             self._reads = grown
-        if not self.inputs:
-            return self._reads[:, ids]
-        if self._read < self.out.count and (unknown := self._reads[0][ids] == UNKNOWN).any():
+        found: Ids = self._reads[:, ids]
+        if self.inputs and self._read < self.out.count and (unknown := found[0] == UNKNOWN).any():
             fresh = np.unique(ids[unknown])
-            if not self._read:
-                fresh = np.union1d(fresh, self.likely_boxes())
             self._read += len(fresh)
             for slot, ranges in enumerate(self.batch.reads(self.node, self.out.ranges[fresh])):
                 self._reads[slot, fresh] = self.inputs[slot].ids(ranges)
-        return self._reads[:, ids]
+            found = self._reads[:, ids]
+        return found

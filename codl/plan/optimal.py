@@ -26,10 +26,10 @@ import numpy as np
 from codl.ops import Dimension
 from codl.plan.boxes import NOTHING, Floats, Ids
 from codl.plan.branches import Fork, Placed, forks, placed
+from codl.plan.columns import DIMENSIONS, Columns
 from codl.plan.frontier import Frontier, Reading, State
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
-from codl.plan.tables import DIMENSIONS, Columns
 
 LONGEST = 32
 LABELS = 1024
@@ -129,7 +129,7 @@ class Search:
         position = self.graph.position
         self.reads = {v: [position[n.name] for n in users] for v, users in self.graph.consumers.items()}
         self.made = [node.output for node in self.graph.nodes]
-        self.full = np.array([self.tables.boxes(value).full() for value in self.made])
+        self.full = np.array([self.tables.boxes(value).full for value in self.made])
         self.is_output = np.array([value in self.graph.outputs for value in self.made])
         self.leaving = np.array([self.frontier.bound(value, len(self.reads[value])) for value in self.made])
         self.placed: list[Placed] = []
@@ -146,8 +146,7 @@ class Search:
     # The ways to go on
 
     def _all_steps(self) -> list[_Steps]:
-        coarse = [{d: self._coarse(i, d) for d in self.tables.dimensions(i)} for i in range(self.count)]
-        sweep = self.tables.sweep(SPLITS, lambda index, dimension: None, LONGEST, coarse)
+        sweep = self.tables.sweep(SPLITS, lambda index, dimension: None, LONGEST, self._coarse)
         beside: dict[int, list[Fork]] = {}
         for fork in forks(self.graph, LONGEST):
             beside.setdefault(fork.start, []).append(fork)
@@ -164,7 +163,7 @@ class Search:
         if ways is None:
             return
         stops = np.full(len(ways.join), fork.join)
-        full = self.tables.boxes(self.made[fork.join]).full()
+        full = self.tables.boxes(self.made[fork.join]).full
         own = np.where(ways.join == np.array([[0], [1]]), full, NOTHING)
         nbytes = self.problem.graph.tensors[self.made[fork.join]].nbytes
         value = ways.value + self._finish(stops, nbytes * (ways.join == np.array([[0], [1]])).astype(float))
@@ -180,14 +179,15 @@ class Search:
     def _coarse(self, index: int, dimension: Dimension) -> np.ndarray:
         """The cuts of chains of more than one operator: `CUTS` of all, and those of the other planners."""
         count = len(self.tables.cuts(index, dimension))
-        mask = np.full(count, count <= CUTS)
-        if count > CUTS:
-            mask[np.linspace(0, count - 1, CUTS).round().astype(np.int64)] = True
-            mask[self.problem.grid(index, dimension)] = True
+        if count <= CUTS:
+            return np.full(count, True)
+        mask = np.full(count, False)
+        mask[np.linspace(0, count - 1, CUTS).round().astype(np.int64)] = True
+        mask[self.problem.grid(index, dimension)] = True
         return mask
 
     def _splits(self, columns: Columns) -> _Steps:
-        value = self.problem.value(self.problem.compute_ns(columns), columns.joules.sum(axis=0))
+        value = self.problem.value(self.problem.compute_ns(columns), columns.joules)
         value = value + self.frontier.bring_home(columns.part_bytes) + self._finish(columns.stop, columns.part_bytes)
         near = self._near_best(columns, value)
         columns, value = columns.at(near), value[near]
@@ -208,7 +208,7 @@ class Search:
 
     def _placements(self, start: int) -> _Steps:
         able = self.problem.placements(start)
-        full = self.tables.boxes(self.made[start]).full()
+        full = self.tables.boxes(self.made[start]).full
         own = np.full((2, len(able)), NOTHING, dtype=np.int64)
         values = np.zeros(len(able))
         needs = {v: np.full((2, len(able)), NOTHING, dtype=np.int64) for v in self.tables.inputs[start]}
@@ -290,8 +290,7 @@ class Search:
         back = np.concatenate([push.back for push in pushes], axis=1)
         order = np.argsort(value, kind="stable")
         order = order[value[order] <= value[order[0]] + self.slack[at]]
-        rows = np.stack([own[0][order], own[1][order], key[order]], axis=1)
-        firsts = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+        firsts = _firsts(own[0][order], own[1][order], key[order])
         if len(firsts) > self.most_labels:
             self.exact = False
             firsts = firsts[: self.most_labels]
@@ -372,9 +371,9 @@ class Search:
 
     def _settle(self, at: int, value: Floats, best: Ids, index: Ids, steps: _Steps, states: dict[str, State]) -> None:
         """Steps after which only the column matters: `best` is the cheapest of all partial plans before it."""
-        worthy = value <= self._worth(steps.stop + 1)
-        for stop in np.unique(steps.stop[worthy]).tolist():
-            chosen = np.flatnonzero((steps.stop == stop) & worthy)
+        worthy = np.flatnonzero(value <= self._worth(steps.stop + 1))
+        for chosen in _by_stop(steps, worthy):
+            stop = int(steps.stop[chosen[0]])
             kept = {v: s for v, s in states.items() if max(self.reads[v]) > stop}
             for group, extra in self._by_extra(steps, chosen):
                 number = self._number({**kept, **extra})
@@ -393,7 +392,7 @@ class Search:
             extra: dict[str, State] = {}
             for value in node.outputs[1:]:
                 if value and self.reads[value]:
-                    whole = (self.tables.boxes(value).full(),)
+                    whole = (self.tables.boxes(value).full,)
                     extra[value] = (whole, ()) if p == 0 else ((), whole)
             if len(here):
                 groups.append((here, extra))
@@ -405,8 +404,7 @@ class Search:
     ) -> None:  # fmt: skip
         """Steps after which tensors remain whose state depends on the partial plan too: each pair goes on by itself."""
         worth = self._worth(steps.stop + 1)
-        for stop in sorted(set(steps.stop.tolist())):
-            here = np.flatnonzero(steps.stop == stop)
+        for here in _by_stop(steps, np.arange(len(steps.stop))):
             values = total[:, here]
             flat = np.flatnonzero(values.reshape(-1) <= worth[here[0]])
             flat = flat[np.argsort(values.reshape(-1)[flat], kind="stable")]
@@ -483,6 +481,21 @@ class Search:
         labels = self.labels[at]
         assert labels is not None
         return labels
+
+
+def _by_stop(steps: _Steps, chosen: Ids) -> list[Ids]:
+    """Some columns, apart by where their chains end, the first first."""
+    chosen = chosen[np.argsort(steps.stop[chosen], kind="stable")]
+    found: list[Ids] = np.split(chosen, np.flatnonzero(np.diff(steps.stop[chosen])) + 1)
+    return found if len(chosen) else []
+
+
+def _firsts(*keys: Ids) -> Ids:
+    """The places where a combination of keys turns up first, in order."""
+    order = np.lexsort(keys)  # stable: of equal ones, the first comes first
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = np.any([key[order[1:]] != key[order[:-1]] for key in keys], axis=0)
+    return np.sort(order[new])
 
 
 def _joined(parts: Sequence[_Steps]) -> _Steps:

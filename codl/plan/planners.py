@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from codl.errors import InputError
 from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import Dimension
-from codl.plan.chaining import chained
+from codl.plan.chaining import greedy
 from codl.plan.layouts import with_layouts
 from codl.plan.model import Chain, Plan
 from codl.plan.optimal import optimal_chains
@@ -130,7 +130,7 @@ def _along(*dimensions: Dimension) -> Planner:
 
 def _codl(problem: Problem) -> list[Chain]:
     """Hybrid dimensions and greedy chains (algorithm 1)."""
-    return [decision.chain(problem) for decision in chained(problem, BOTH)]
+    return [decision.chain(problem) for decision in greedy(problem, BOTH).chained]
 
 
 def _mulayer(problem: Problem) -> list[Chain]:
@@ -159,7 +159,13 @@ def _mulayer(problem: Problem) -> list[Chain]:
 
 def _optimal(problem: Problem) -> list[Chain]:
     """The best of everything under the cost model."""
-    return optimal_chains(problem, lambda: (_codl(problem), _along(*BOTH)(problem)))
+
+    def others() -> Iterator[list[Chain]]:
+        decided = greedy(problem, BOTH)
+        for decisions in (decided.chained, decided.alone):
+            yield [decision.chain(problem) for decision in decisions]
+
+    return optimal_chains(problem, others)
 
 
 PLANNERS: dict[str, Planner] = {

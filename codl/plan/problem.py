@@ -16,10 +16,11 @@ from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import REGISTRY, Dimension
 from codl.plan.boxes import Floats, Ids
-from codl.plan.evaluate import NS_PER_S, Boxes, Concurrency, PlanLatency, chain_boxes, plan_latency
+from codl.plan.columns import DIMENSIONS, Columns
+from codl.plan.evaluate import NS_PER_S, Concurrency, Parts, PlanLatency, chain_boxes, chain_parts, plan_latency
 from codl.plan.model import Chain, Plan, ProcessorUse, Reference
 from codl.plan.sharing import SharingModel
-from codl.plan.tables import DIMENSIONS, Columns, Tables
+from codl.plan.tables import Tables
 from codl.region import Region
 
 OBJECTIVES = ("latency", "energy", "edp")
@@ -97,6 +98,7 @@ class Problem:
         """The same problem with another objective; tables are shared."""
         other = replace(self, weights=weights)
         other.__dict__["tables"] = self.tables
+        other.__dict__["_parts"] = self._parts
         return other
 
     def host_only(self, index: int) -> bool:
@@ -128,7 +130,7 @@ class Problem:
 
     def compute_ns(self, columns: Columns) -> Floats:
         """Kernel time of each column, both processors working at once."""
-        found: Floats = self.concurrency.pair(columns.ns[0], columns.ns[1], columns.nbytes.sum(axis=0))
+        found: Floats = self.concurrency.pair(columns.ns[0], columns.ns[1], columns.nbytes)
         return found
 
     def value(self, ns: Any, joules: Any) -> Any:
@@ -176,14 +178,15 @@ class Problem:
         Args:
             started: when planning began, by `time.perf_counter`.
         """
-        names = tuple(self.hardware.processors)
-        boxes = [chain_boxes(self.graph, chain, self.alignment, names) for chain in chains]
-        bare = self._bare.model_copy(update={"planner": planner, "chains": tuple(chains)})
-        expected = plan_latency(self.graph, bare, self.cost, boxes=boxes).total_ns / 1e6
-        update = {"predicted_ms": expected, "algorithms": self.algorithms(boxes)}
+        update: dict[str, object] = {
+            "planner": planner,
+            "chains": tuple(chains),
+            "predicted_ms": self.latency(chains).total_ns / 1e6,
+            "algorithms": self._algorithms(chains),
+        }
         if started is not None:
             update["planning_ms"] = (time.perf_counter() - started) * 1e3
-        return bare.model_copy(update=update)
+        return self._bare.model_copy(update=update)
 
     @cached_property
     def _bare(self) -> Plan:
@@ -205,16 +208,26 @@ class Problem:
 
     def latency(self, chains: Sequence[Chain]) -> PlanLatency:
         """The summed latency of the plan with these chains."""
-        return plan_latency(self.graph, self._bare.model_copy(update={"chains": tuple(chains)}), self.cost)
+        bare = self._bare.model_copy(update={"chains": tuple(chains)})
+        return plan_latency(self.graph, bare, self.cost, parts=[self.parts(chain) for chain in chains])
 
-    def algorithms(self, boxes: Sequence[Boxes]) -> dict[str, dict[str, str]]:
-        """The kernel library's choice for every part."""
-        chosen: dict[str, dict[str, str]] = {}
-        for processor, own in (item for chain in boxes for item in chain.items()):
-            for name, region in own.items():
-                algorithm = self.cost.algorithm(self.graph.by_name[name], region, processor)
-                chosen.setdefault(name, {})[processor] = algorithm
-        return {node.name: chosen[node.name] for node in self.graph.nodes if node.name in chosen}
+    def parts(self, chain: Chain) -> Parts:
+        """What the processors do in a chain. Kept, since the plans that a search weighs have many chains in common."""
+        key = (chain.operators, chain.dimension, tuple(chain.shares.items()), tuple(chain.branches.items()))
+        if key not in self._parts:
+            boxes = chain_boxes(self.graph, chain, self.alignment, tuple(self.hardware.processors))
+            used = Concurrency(self.cost, list(boxes))
+            self._parts[key] = chain_parts(self.graph, chain, boxes, self.tables.kernel, used)
+        return self._parts[key]
+
+    @cached_property
+    def _parts(self) -> dict[object, Parts]:
+        return {}
+
+    def _algorithms(self, chains: Sequence[Chain]) -> dict[str, dict[str, str]]:
+        """The kernel library's choice for every part, by operator and processor."""
+        chosen = {name: used for chain in chains for name, used in self.parts(chain).algorithms.items()}
+        return {node.name: dict(chosen[node.name]) for node in self.graph.nodes if node.name in chosen}
 
     def objective(self, chains: Sequence[Chain]) -> float:
         """What is minimised, of a whole plan."""

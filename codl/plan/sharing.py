@@ -226,8 +226,10 @@ class Ledger:
 
     def _missing(self, processor: str, value: str, need: Region) -> dict[str, list[Region]]:
         """By maker, the boxes of `need` that are not valid for a processor yet; they are from now on."""
-        rest = [need]
         own = self.valid[value].setdefault(processor, [])
+        if any(box.contains(need) for box in own):
+            return {}
+        rest = [need]
         for box in own:
             rest = [part for piece in rest for part in subtract(piece, box)]
         found: dict[str, list[Region]] = {}

@@ -7,17 +7,17 @@ way out. Synchronisation counts at its planning bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from codl.ops import Dimension
-from codl.plan.boxes import NOTHING, Floats, Ids
+from codl.plan.boxes import NOTHING, Floats
+from codl.plan.columns import DIMENSIONS, Columns
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
-from codl.plan.sharing import SharingModel
-from codl.plan.tables import DIMENSIONS, Columns
+from codl.plan.sharing import Fetch, SharingModel
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,23 @@ class Decision:
         return problem.placed(self.start, self.processor)
 
 
+@dataclass(frozen=True, slots=True)
+class _Toll:
+    """What taking over data costs, in the planner's unit: `once` with the wait, `each` tensor, and by its bytes."""
+
+    once: float
+    each: float
+    per_byte: float
+
+    @staticmethod
+    def of(fetch: Fetch, problem: Problem) -> _Toll:
+        return _Toll(
+            float(problem.value(fetch.once.fixed + fetch.sync, fetch.once.joules)),
+            float(problem.value(fetch.value.fixed, fetch.value.joules)),
+            float(problem.value(fetch.per_byte, fetch.joules_per_byte)),
+        )
+
+
 class Isolated:
     """Costs of operators and chains by themselves."""
 
@@ -51,58 +68,47 @@ class Isolated:
         self.problem = problem
         self.model: SharingModel = problem.sharing(bound=True)
         self.other = 1 - problem.rest if len(problem.pair) > 1 else 0
+        self._away = self._back = _Toll(0.0, 0.0, 0.0)
+        if len(problem.pair) > 1:
+            rest, other = problem.pair[problem.rest], problem.pair[self.other]
+            self._away = _Toll.of(self.model.fetch(rest, other), problem)
+            self._back = _Toll.of(self.model.fetch(other, rest), problem)
 
     def values(self, columns: Columns) -> Floats:
-        """Value of each column."""
-        problem = self.problem
-        ns, joules = self._fetch({v: ids[self.other] for v, ids in columns.needs.items()}, self.other, len(columns))
+        """Value of each column, of a pair of processors."""
+        problem, boxes, itemsize = self.problem, self.problem.tables.boxes, self.problem.tables.itemsize
+        value, anything = np.zeros(len(columns)), np.zeros(len(columns), dtype=bool)
+        for name, ids in columns.needs.items():
+            if self.everywhere(name):
+                continue
+            some = ids[self.other] != NOTHING
+            anything |= some
+            if not self.model.plain:
+                nbytes = boxes(name).sizes(ids[self.other]) * itemsize(name)
+                value += self._away.each * some + self._away.per_byte * nbytes
+        value += self._away.once * anything
         if not self.model.plain:
-            fetch = self.model.fetch(problem.pair[self.other], problem.pair[problem.rest])
-            nbytes = columns.part_bytes[self.other]
-            ns += fetch.sync + fetch.once.fixed + fetch.value.fixed + fetch.per_byte * nbytes
-            joules += fetch.once.joules + fetch.value.joules + fetch.joules_per_byte * nbytes
-        found: Floats = problem.value(ns + problem.compute_ns(columns), joules + columns.joules.sum(axis=0))
+            back = self._back
+            value += back.once + back.each + back.per_byte * columns.part_bytes[self.other]
+        found: Floats = value + problem.value(problem.compute_ns(columns), columns.joules)
         return found
 
     def placed(self, index: int, processor: int) -> float:
         """Value of a whole operator on one processor."""
         problem, tensors = self.problem, self.problem.graph.tensors
         ns, _, joules = problem.tables.whole(index, processor).tolist()
+        value = float(problem.value(ns, joules))
         if processor != problem.rest:
             made = problem.graph.nodes[index].output
-            for values, into in ((problem.tables.inputs[index], processor), ((made,), problem.rest)):
-                fetch = self.model.fetch(problem.pair[1 - into], problem.pair[into])
-                sizes = [tensors[value].nbytes for value in set(values) if not self.everywhere(value)]
+            for values, toll in ((problem.tables.inputs[index], self._away), ((made,), self._back)):
+                sizes = [tensors[name].nbytes for name in set(values) if not self.everywhere(name)]
                 if sizes:
-                    ns += fetch.once.fixed + fetch.sync + len(sizes) * fetch.value.fixed + fetch.per_byte * sum(sizes)
-                    joules += fetch.once.joules + len(sizes) * fetch.value.joules + fetch.joules_per_byte * sum(sizes)
-        return float(problem.value(ns, joules))
+                    value += toll.once + len(sizes) * toll.each + toll.per_byte * sum(sizes)
+        return value
 
     def everywhere(self, value: str) -> bool:
         """Whether every processor can read a tensor without waiting: a graph input on one memory."""
         return self.model.plain and value in self.problem.graph.inputs
-
-    def _fetch(self, needs: Mapping[str, Ids], into: int, size: int) -> tuple[Floats, Floats]:
-        """(ns, joules) for a processor to take over boxes that the other one of the pair holds."""
-        problem = self.problem
-        ns, joules = np.zeros(size), np.zeros(size)
-        if len(problem.pair) < 2:
-            return ns, joules
-        fetch = self.model.fetch(problem.pair[1 - into], problem.pair[into])
-        anything = np.zeros(size, dtype=bool)
-        for value, ids in needs.items():
-            if self.everywhere(value):
-                continue
-            some = ids != NOTHING
-            anything |= some
-            if self.model.plain:
-                continue
-            nbytes = problem.tables.boxes(value).sizes(ids) * problem.tables.itemsize(value)
-            ns += fetch.value.fixed * some + fetch.per_byte * nbytes
-            joules += fetch.value.joules * some + fetch.joules_per_byte * nbytes
-        ns += (fetch.once.fixed + fetch.sync) * anything
-        joules += fetch.once.joules * anything
-        return ns, joules
 
 
 def best_placement(isolated: Isolated, index: int) -> Decision:

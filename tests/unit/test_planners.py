@@ -13,7 +13,7 @@ from codl.cost.batch import BatchCosts, region_at
 from codl.errors import InputError, PlanError, SchemaError
 from codl.graph import Graph
 from codl.ops import Dimension
-from codl.plan.chaining import chained
+from codl.plan.chaining import greedy
 from codl.plan.evaluate import plan_latency
 from codl.plan.ideal import ideal_ms
 from codl.plan.optimal import Search
@@ -95,7 +95,7 @@ def test_a_chain_keeps_near_the_ratios_of_its_operators() -> None:
     problem = Problem(graph, machine, cost, delta=0.1)
     own = [decision.ratio for decision in singles(problem, BOTH) if decision.dimension]
     assert own
-    for decision in chained(problem, BOTH):
+    for decision in greedy(problem, BOTH).chained:
         if decision.dimension and decision.stop > decision.start:
             members = [d.ratio for d in singles(problem, BOTH)[decision.start : decision.stop + 1] if d.dimension]
             assert all(abs(decision.ratio - ratio) <= 0.15 + 1e-9 for ratio in members)
@@ -107,7 +107,7 @@ def test_chains_gain_by_their_own_reckoning(sharing: str, home: str | None, seed
     graph = residual()
     machine = hardware(sharing, home)
     problem = Problem(graph, machine, FakeCost(machine, graph, noise=0.5, seed=seed, launch=200.0))
-    chains, hybrid, one = chained(problem, BOTH), singles(problem, BOTH), singles(problem, BOTH[:1])
+    chains, hybrid, one = greedy(problem, BOTH).chained, singles(problem, BOTH), singles(problem, BOTH[:1])
     values = [sum(decision.value for decision in decisions) for decisions in (chains, hybrid, one)]
     assert values == sorted(values)
 
@@ -242,4 +242,6 @@ def test_costs_in_a_batch_equal_costs_one_by_one(choice: str) -> None:
         for row, name in enumerate(("gpu", "cpu")):
             alone = [cost.kernel(node, region_at(rows, index), name) for index in range(len(rows))]
             expected = [(one.ns, one.nbytes, one.joules) for one in alone]
-            np.testing.assert_allclose(found[row], expected, rtol=1e-12)
+            np.testing.assert_allclose(found[row, :, :3], expected, rtol=1e-12)
+            variants = [batch.algorithms[int(number)] for number in found[row, :, 3]]
+            assert variants == [cost.algorithm(node, region_at(rows, index), name) for index in range(len(rows))]
