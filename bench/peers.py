@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # run as a script, or by its pat
 from engines import PEERS, CannotRead, Run, version
 from networks import NETWORKS
 
-from codl.io import atomic_path
+from codl.io import atomic_path, write_json
 
 WHOLE, TWO = "codl", "codl on two"
 AGREES = 1e-3
@@ -251,6 +251,16 @@ def update(path: Path, text: str) -> None:
         temporary.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}", encoding="utf-8")
 
 
+def kept(path: Path, facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows, by network, that an interrupted run of the same day on the same machine left."""
+    if not path.exists():
+        return {}
+    known = json.loads(path.read_text(encoding="utf-8"))
+    if known["environment"] | {"load_before": 0.0} != facts | {"load_before": 0.0}:
+        return {}
+    return {row["network"]: row for row in known["rows"] if "failed" not in row}
+
+
 def main() -> None:
     from codl.real.opencl import usable_cores
 
@@ -259,7 +269,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of measuring, a network")
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--planner", default="optimal", help="of the plan over two halves")
-    parser.add_argument("--json", type=Path, help="write everything measured here")
+    parser.add_argument("--json", type=Path, help="write everything measured here, network by network; go on from there")
     parser.add_argument("--update", type=Path, metavar="DOCUMENT", help="replace the table in this document")
     parser.add_argument("--one", choices=NETWORKS, metavar="NAME", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -268,15 +278,15 @@ def main() -> None:
         arguments.json.write_text(json.dumps(row))
         return
     facts = environment(arguments.threads)
-    rows = []
+    rows = kept(arguments.json, facts) if arguments.json else {}
     for name in arguments.networks:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        rows.append(in_own_process(name, arguments))
-    text = report(rows, facts)
+        if name not in rows:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            rows[name] = in_own_process(name, arguments)
+            if arguments.json:
+                write_json(arguments.json, {"environment": facts, "rows": list(rows.values())})
+    text = report([rows[name] for name in arguments.networks], facts)
     print(text)
-    if arguments.json:
-        with atomic_path(arguments.json) as temporary:
-            temporary.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1), encoding="utf-8")
     if arguments.update:
         update(arguments.update, text)
 
