@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of measuring, a network")
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--planner", default="optimal", help="of the plan over two halves")
-    parser.add_argument("--json", type=Path, help="write everything measured here, network by network; go on from there")
+    parser.add_argument("--json", type=Path, help="write what is measured, network by network; go on from it")
     parser.add_argument("--update", type=Path, metavar="DOCUMENT", help="replace the table in this document")
     parser.add_argument("--one", choices=NETWORKS, metavar="NAME", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
