@@ -122,6 +122,19 @@ def test_unknown_names_list_the_known_ones() -> None:
         hw.load("sd866")
 
 
+def test_a_packaged_file_is_found_by_its_path_in_the_repository_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert hw.load("hardware/sd865.yaml") == hw.load("sd865")
+    (tmp_path / "hardware").mkdir()
+    (tmp_path / "hardware" / "sd865.yaml").write_text("name: mine")
+    with pytest.raises(SchemaError):  # one that is there comes first
+        hw.load("hardware/sd865.yaml")
+    with pytest.raises(FileError, match="no such file"):
+        hw.load("hardware/sd866.yaml")
+
+
 def test_a_machine_without_description_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODL_CACHE_DIR", str(tmp_path))
     with pytest.raises(FileError, match="run `codl calibrate`"):
