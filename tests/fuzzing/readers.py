@@ -125,7 +125,8 @@ def _trace(rng: random.Random, folder: Path) -> None:
     trace = Trace.read(_file(folder, "t.json", _text(valid_trace(), rng)))
     trace.to_json()
     other = replace(trace, world="measured" if trace.world == "simulated" else "simulated")
-    compare_traces(*sorted((trace, other), key=lambda each: each.world, reverse=True)).row()
+    simulated, measured = sorted((trace, other), key=lambda each: each.world, reverse=True)
+    compare_traces(simulated, measured).row()
 
 
 def _arrays(rng: random.Random, folder: Path) -> None:
