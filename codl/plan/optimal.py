@@ -7,36 +7,26 @@ dropped too, which is exact as well. On a linear network the frontier is the par
 search is exact; so it is on graphs with branches as long as fewer than `LABELS` partial plans survive at every
 operator. Beyond that the cheapest are kept, and the result is compared with the plans of the simpler planners.
 
-Independent branches may run side by side, each whole on one processor (`codl.plan.branches`).
-
-Chains have up to `LONGEST` operators. A cut is any multiple of the alignment, thinned out to `CUTS` evenly spaced ones
-where there are more and the chain has more than one operator.
-
-Longer than other modules: one search, whose steps all work on the same arrays of partial plans.
+How a partial plan may go on, in chains of which lengths with which cuts, is `codl.plan.steps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from codl.ops import Dimension
 from codl.plan.boxes import NOTHING, Floats, Ids
-from codl.plan.branches import Fork, Placed, forks, placed
-from codl.plan.columns import DIMENSIONS, Columns
+from codl.plan.columns import DIMENSIONS
 from codl.plan.frontier import Frontier, Reading, State
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
+from codl.plan.steps import Steps, Ways, by_stop
 
-LONGEST = 32
 LABELS = 1024
 KEYS = 3
 PAIRS = 4
-CUTS = 64
-SPLITS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL)
 
 Key = tuple[tuple[str, State], ...]
 """States of the tensors that are still needed, other than the last one made, by name."""
@@ -66,35 +56,6 @@ def _able(problem: Problem, index: int, wanted: int) -> int:
     return wanted if wanted in able else able[0]
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """Every way to go on from one operator: the chains that begin there. One column each.
-
-    Args:
-        processor: index in the pair of a placement, -1 for a split.
-        dimension: index in `DIMENSIONS` of a split.
-        value: kernels and bringing home, without sharing on the way in.
-        own: boxes of the last operator's output that are valid for each processor afterwards, (2, columns).
-        fork: index in `Search.placed` of branches placed side by side, of which `cut` is the column; -1 for a chain.
-    """
-
-    stop: Ids
-    cut: Ids
-    processor: Ids
-    dimension: Ids
-    value: Floats
-    own: Ids
-    needs: dict[str, Ids]
-    fork: Ids
-
-    def at(self, chosen: np.ndarray) -> _Steps:
-        needs = {value: ids[:, chosen] for value, ids in self.needs.items()}
-        return _Steps(
-            self.stop[chosen], self.cut[chosen], self.processor[chosen], self.dimension[chosen], self.value[chosen],
-            self.own[:, chosen], needs, self.fork[chosen],
-        )  # fmt: skip
-
-
 @dataclass
 class _Labels:
     """Partial plans that end before one operator."""
@@ -121,153 +82,19 @@ class Search:
         self.most_labels, self.most_keys, self.most_pairs = labels, keys, pairs
         self.problem = problem
         self.graph = problem.graph
-        self.tables = problem.tables
         self.frontier = Frontier(problem)
         self.count = len(self.graph)
         self.exact = True
         """False once a partial plan had to be dropped that might have been the beginning of the best plan."""
-        position = self.graph.position
-        self.reads = {v: [position[n.name] for n in users] for v, users in self.graph.consumers.items()}
-        self.made = [node.output for node in self.graph.nodes]
-        self.full = np.array([self.tables.boxes(value).full for value in self.made])
-        self.is_output = np.array([value in self.graph.outputs for value in self.made])
-        self.leaving = np.array([self.frontier.bound(value, len(self.reads[value])) for value in self.made])
-        self.placed: list[Placed] = []
-        """Forks whose branches may run side by side."""
-        self.steps = self._all_steps()
-        self.slack = self._slacks()
+        ways = Ways(problem, self.frontier)
+        self.reads, self.made, self.slack = ways.reads, ways.made, ways.slack
+        self.steps, self.placed = ways.steps, ways.placed
         self.keys: list[Key] = [()]
         self._numbers: dict[Key, int] = {(): 0}
         self.pushes: list[list[_Labels]] = [[] for _ in range(self.count + 1)]
-        self.labels: list[_Labels | None] = [None] * (self.count + 1)
+        self.labels: list[_Labels] = []
         self.upper = np.full(self.count + 1, np.inf)
         """By operator, the cheapest partial plan that ends before it."""
-
-    # The ways to go on
-
-    def _all_steps(self) -> list[_Steps]:
-        sweep = self.tables.sweep(SPLITS, lambda index, dimension: None, LONGEST, self._coarse)
-        beside: dict[int, list[Fork]] = {}
-        for fork in forks(self.graph, LONGEST):
-            beside.setdefault(fork.start, []).append(fork)
-        found: list[_Steps] = []
-        for start, columns in zip(range(self.count - 1, -1, -1), sweep, strict=True):
-            ways = [self._placements(start)] if columns is None else [self._placements(start), self._splits(columns)]
-            ways += [step for fork in beside.get(start, ()) for step in self._branches(fork)]
-            found.append(_joined(ways) if len(ways) > 1 else ways[0])
-        return found[::-1]
-
-    def _branches(self, fork: Fork) -> Iterator[_Steps]:
-        """The ways to compute a fork's branches on different processors that may be worth it."""
-        ways = placed(self.problem, self.frontier, fork)
-        if ways is None:
-            return
-        stops = np.full(len(ways.join), fork.join)
-        full = self.tables.boxes(self.made[fork.join]).full
-        own = np.where(ways.join == np.array([[0], [1]]), full, NOTHING)
-        nbytes = self.problem.graph.tensors[self.made[fork.join]].nbytes
-        value = ways.value + self._finish(stops, nbytes * (ways.join == np.array([[0], [1]])).astype(float))
-        reading = 2 * sum(self.frontier.bound(v, 1 + len(self.reads[v])) for v in ways.needs)
-        near = np.flatnonzero(value <= value.min() + reading + self.leaving[fork.join])
-        alone = np.full(len(value), -1)
-        steps = _Steps(
-            stops, np.arange(len(value)), alone, alone, value, own, ways.needs, np.full(len(value), len(self.placed))
-        )
-        self.placed.append(ways)
-        yield steps.at(near)
-
-    def _coarse(self, index: int, dimension: Dimension) -> np.ndarray:
-        """The cuts of chains of more than one operator: `CUTS` of all, and those of the other planners."""
-        count = len(self.tables.cuts(index, dimension))
-        if count <= CUTS:
-            return np.full(count, True)
-        mask = np.full(count, False)
-        mask[np.linspace(0, count - 1, CUTS).round().astype(np.int64)] = True
-        mask[self.problem.grid(index, dimension)] = True
-        return mask
-
-    def _splits(self, columns: Columns) -> _Steps:
-        value = self.problem.value(self.problem.compute_ns(columns), columns.joules)
-        value = value + self.frontier.bring_home(columns.part_bytes) + self._finish(columns.stop, columns.part_bytes)
-        near = self._near_best(columns, value)
-        columns, value = columns.at(near), value[near]
-        own = columns.parts.copy()
-        if self.frontier.home is not None:
-            own[:] = NOTHING
-            own[self.frontier.home] = self.full[columns.stop]
-        processor = np.full(len(columns), -1)
-        chain = np.full(len(columns), -1)
-        return _Steps(columns.stop, columns.cut, processor, columns.dimension, value, own, dict(columns.needs), chain)
-
-    def _near_best(self, columns: Columns, value: Floats) -> np.ndarray:
-        """Columns that are not worse than another cut of the same chain by more than sharing can make up for."""
-        lowest = np.full(self.count, np.inf)
-        np.minimum.at(lowest, columns.stop, value)
-        reading = 2 * sum(self.frontier.bound(v, 1 + len(self.reads[v])) for v in columns.needs)
-        return np.asarray(value <= lowest[columns.stop] + reading + self.leaving[columns.stop])
-
-    def _placements(self, start: int) -> _Steps:
-        able = self.problem.placements(start)
-        full = self.tables.boxes(self.made[start]).full
-        own = np.full((2, len(able)), NOTHING, dtype=np.int64)
-        values = np.zeros(len(able))
-        needs = {v: np.full((2, len(able)), NOTHING, dtype=np.int64) for v in self.tables.inputs[start]}
-        reads = self.tables.whole_reads(start)
-        for column, p in enumerate(able):
-            own[p, column] = full
-            ns, _, joules = self.tables.whole(start, p)
-            part_bytes = np.zeros((2, 1))
-            part_bytes[p] = self.tables.boxes(self.made[start]).sizes(np.array([full]))[0] * self.tables.itemsize(
-                self.made[start]
-            )
-            values[column] = float(self.problem.value(ns, joules)) + self._finish(np.array([start]), part_bytes)[0]
-            for value, box in zip(self.tables.inputs[start], reads, strict=True):
-                held = int(needs[value][p, column])
-                needs[value][p, column] = box if held == NOTHING else self._hull(value, held, box)
-        size = len(able)
-        return _Steps(
-            np.full(size, start),
-            np.zeros(size, dtype=np.int64),
-            np.array(able),
-            np.full(size, -1),
-            values,
-            own,
-            needs,
-            np.full(size, -1),
-        )
-
-    def _hull(self, value: str, left: int, right: int) -> int:
-        return int(self.tables.boxes(value).hull(np.array([left]), np.array([right]))[0])
-
-    def _finish(self, stops: Ids, part_bytes: Floats) -> Floats:
-        """Bringing an output to the caller, where that is needed; exact for a graph with one output."""
-        frontier, model = self.frontier, self.frontier.model
-        is_output = self.is_output[stops]
-        if model.host not in self.problem.pair or not is_output.any():
-            return np.zeros(len(stops))
-        host = self.problem.pair.index(model.host)
-        missing = part_bytes[1 - host]
-        if model.plain or (model.sharing == "mapped" and not model.images):
-            return np.zeros(len(stops))
-        if model.sharing != "copied":
-            scattered = (part_bytes > 0).all(axis=0) if frontier.home is None else np.zeros(len(stops), dtype=bool)
-            missing = missing * scattered
-        some = (missing > 0) & is_output
-        fixed = frontier.once[host] + frontier.sync[host] + frontier.each[host]
-        return np.where(some, fixed + frontier.per_byte[host] * missing, 0.0)
-
-    def _slacks(self) -> Floats:
-        """By operator, the most that one frontier before it can save over another."""
-        total = np.zeros(self.count + 1)
-        for value, readers in self.reads.items():
-            if readers and value not in self.graph.weights:
-                producer = self.graph.producer.get(value)
-                made = -1 if producer is None else self.graph.position[producer.name]
-                for at in range(made + 1, readers[-1] + 1):
-                    total[at] += self.frontier.bound(value, sum(reader >= at for reader in readers))
-        return total
-
-    # The dynamic program
 
     def chains(self) -> list[Chain]:
         """The chains of the best plan found."""
@@ -275,7 +102,7 @@ class Search:
         self.upper[0] = 0.0
         for at in range(self.count + 1):
             labels = self._merged(at)
-            self.labels[at] = labels
+            self.labels.append(labels)
             if at < self.count:
                 for key in np.unique(labels.key).tolist():
                     self._advance(at, labels, np.flatnonzero(labels.key == key), key)
@@ -315,7 +142,7 @@ class Search:
         reading = self.frontier.nothing(len(index))
         for name, need in steps.needs.items():
             if name != last:
-                reading = reading + self.frontier.read(name, self._state(states, name), need)
+                reading = reading + self.frontier.read(name, states.get(name) or self.frontier.input_state(name), need)
         total, alike = self._reading(labels, members, steps, reading, last)
         value = steps.value + reading.value
         stays = self._stays(steps, states, last)
@@ -328,7 +155,7 @@ class Search:
             sums = total[:, alike[stays]] + value[stays]
             self._remember(at, sums, labels, members, index[stays], steps.at(stays), states, last)
 
-    def _reading(self, labels: _Labels, members: Ids, steps: _Steps, reading: Reading, last: str) -> tuple[Floats, Ids]:
+    def _reading(self, labels: _Labels, members: Ids, steps: Steps, reading: Reading, last: str) -> tuple[Floats, Ids]:
         """Value of each partial plan with the sharing on the way into a chain, for all that differ: (members, kinds of
         columns), and the kind of each column. Without what `reading.value` holds."""
         need = steps.needs.get(last, np.full((2, len(steps.stop)), NOTHING, dtype=np.int64))
@@ -345,13 +172,9 @@ class Search:
 
     def _worth(self, stops: Ids) -> Floats:
         """Above this value a partial plan that ends before an operator cannot be the beginning of the best plan."""
-        found: Floats = (self.upper + self.slack)[stops]
-        return found
+        return np.asarray((self.upper + self.slack)[stops])
 
-    def _state(self, states: dict[str, State], value: str) -> State:
-        return states[value] if value in states else self.frontier.input_state(value)
-
-    def _stays(self, steps: _Steps, states: dict[str, State], last: str) -> np.ndarray:
+    def _stays(self, steps: Steps, states: dict[str, State], last: str) -> np.ndarray:
         """Columns after which a tensor that is still needed may be in a state that depends on more than the column."""
         stays = np.zeros(len(steps.stop), dtype=bool)
         for value in {last, *steps.needs} - {""}:
@@ -365,14 +188,14 @@ class Search:
                 stays |= needed & touched
         return stays
 
-    def _remembers(self, steps: _Steps) -> np.ndarray:
+    def _remembers(self, steps: Steps) -> np.ndarray:
         """Columns after which what a processor read stays valid for it: a home processor's partners forget it."""
         return np.asarray((steps.processor >= 0) | (self.frontier.home is None))
 
-    def _settle(self, at: int, value: Floats, best: Ids, index: Ids, steps: _Steps, states: dict[str, State]) -> None:
+    def _settle(self, at: int, value: Floats, best: Ids, index: Ids, steps: Steps, states: dict[str, State]) -> None:
         """Steps after which only the column matters: `best` is the cheapest of all partial plans before it."""
         worthy = np.flatnonzero(value <= self._worth(steps.stop + 1))
-        for chosen in _by_stop(steps, worthy):
+        for chosen in by_stop(steps, worthy):
             stop = int(steps.stop[chosen[0]])
             kept = {v: s for v, s in states.items() if max(self.reads[v]) > stop}
             for group, extra in self._by_extra(steps, chosen):
@@ -381,7 +204,7 @@ class Search:
                 back = np.stack([np.full(size, at), best[group], index[group]])
                 self._push(stop + 1, _Labels(value[group], steps.own[:, group], np.full(size, number), back))
 
-    def _by_extra(self, steps: _Steps, chosen: Ids) -> list[tuple[Ids, dict[str, State]]]:
+    def _by_extra(self, steps: Steps, chosen: Ids) -> list[tuple[Ids, dict[str, State]]]:
         """Columns by the states of an operator's further outputs (a fallback's), which lie where it ran."""
         node = self.graph.nodes[int(steps.stop[chosen[0]])]
         if len(node.outputs) < 2:
@@ -392,19 +215,19 @@ class Search:
             extra: dict[str, State] = {}
             for value in node.outputs[1:]:
                 if value and self.reads[value]:
-                    whole = (self.tables.boxes(value).full,)
+                    whole = (self.problem.tables.boxes(value).full,)
                     extra[value] = (whole, ()) if p == 0 else ((), whole)
             if len(here):
                 groups.append((here, extra))
         return groups
 
     def _remember(
-        self, at: int, total: Floats, labels: _Labels, members: Ids, index: Ids, steps: _Steps,
+        self, at: int, total: Floats, labels: _Labels, members: Ids, index: Ids, steps: Steps,
         states: dict[str, State], last: str,
     ) -> None:  # fmt: skip
         """Steps after which tensors remain whose state depends on the partial plan too: each pair goes on by itself."""
         worth = self._worth(steps.stop + 1)
-        for here in _by_stop(steps, np.arange(len(steps.stop))):
+        for here in by_stop(steps, np.arange(len(steps.stop))):
             values = total[:, here]
             flat = np.flatnonzero(values.reshape(-1) <= worth[here[0]])
             flat = flat[np.argsort(values.reshape(-1)[flat], kind="stable")]
@@ -413,20 +236,11 @@ class Search:
                 flat = flat[: self.most_pairs]
             for place in flat.tolist():
                 row, column = divmod(place, len(here))
-                self._pair(
-                    at,
-                    float(values[row, column]),
-                    labels,
-                    int(members[row]),
-                    index,
-                    steps,
-                    int(here[column]),
-                    states,
-                    last,
-                )
+                value, label, column = float(values[row, column]), int(members[row]), int(here[column])
+                self._pair(at, value, labels, label, index, steps, column, states, last)
 
     def _pair(
-        self, at: int, value: float, labels: _Labels, label: int, index: Ids, steps: _Steps, column: int,
+        self, at: int, value: float, labels: _Labels, label: int, index: Ids, steps: Steps, column: int,
         states: dict[str, State], last: str,
     ) -> None:  # fmt: skip
         stop = int(steps.stop[column])
@@ -463,9 +277,9 @@ class Search:
         """Back from the cheapest complete plan to its first chain."""
         chains: list[Chain] = []
         at, label = self.count, 0  # labels are sorted by value
-        self.value = float(self._of(at).value[label])
+        self.value = float(self.labels[at].value[label])
         while at > 0:
-            at, label, column = self._of(at).back[:, label].tolist()
+            at, label, column = self.labels[at].back[:, label].tolist()
             steps = self.steps[at]
             if steps.fork[column] >= 0:
                 ways = self.placed[int(steps.fork[column])]
@@ -477,18 +291,6 @@ class Search:
                 chains.append(self.problem.split(at, int(steps.stop[column]), dimension, int(steps.cut[column])))
         return chains[::-1]
 
-    def _of(self, at: int) -> _Labels:
-        labels = self.labels[at]
-        assert labels is not None
-        return labels
-
-
-def _by_stop(steps: _Steps, chosen: Ids) -> list[Ids]:
-    """Some columns, apart by where their chains end, the first first."""
-    chosen = chosen[np.argsort(steps.stop[chosen], kind="stable")]
-    found: list[Ids] = np.split(chosen, np.flatnonzero(np.diff(steps.stop[chosen])) + 1)
-    return found if len(chosen) else []
-
 
 def _firsts(*keys: Ids) -> Ids:
     """The places where a combination of keys turns up first, in order."""
@@ -496,20 +298,3 @@ def _firsts(*keys: Ids) -> Ids:
     new = np.ones(len(order), dtype=bool)
     new[1:] = np.any([key[order[1:]] != key[order[:-1]] for key in keys], axis=0)
     return np.sort(order[new])
-
-
-def _joined(parts: Sequence[_Steps]) -> _Steps:
-    """All columns side by side; a tensor that a column does not read is read as `NOTHING`."""
-    needs = {}
-    for value in dict.fromkeys(v for part in parts for v in part.needs):
-        rows = [part.needs.get(value, np.full((2, len(part.stop)), NOTHING, dtype=np.int64)) for part in parts]
-        needs[value] = np.concatenate(rows, axis=1)
-
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    own = np.concatenate([part.own for part in parts], axis=1)
-    return _Steps(
-        column("stop"), column("cut"), column("processor"), column("dimension"), column("value"), own, needs,
-        column("fork"),
-    )  # fmt: skip

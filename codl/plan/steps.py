@@ -1,0 +1,221 @@
+"""The ways to go on from an operator: every chain that begins there, split or placed, and branches side by side.
+
+Chains have up to `LONGEST` operators. A cut is any multiple of the alignment, thinned out to `CUTS` evenly spaced ones
+where there are more and the chain has more than one operator. Independent branches may run side by side, each whole on
+one processor (`codl.plan.branches`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codl.ops import Dimension
+from codl.plan.boxes import NOTHING, Floats, Ids
+from codl.plan.branches import Fork, Placed, forks, placed
+from codl.plan.columns import Columns
+from codl.plan.frontier import Frontier
+from codl.plan.problem import Problem
+
+LONGEST = 32
+CUTS = 64
+SPLITS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Every way to go on from one operator: the chains that begin there. One column each.
+
+    Args:
+        processor: index in the pair of a placement, -1 for a split.
+        dimension: index in `DIMENSIONS` of a split.
+        value: kernels and bringing home, without sharing on the way in.
+        own: boxes of the last operator's output that are valid for each processor afterwards, (2, columns).
+        fork: index in `Ways.placed` of branches placed side by side, of which `cut` is the column; -1 for a chain.
+    """
+
+    stop: Ids
+    cut: Ids
+    processor: Ids
+    dimension: Ids
+    value: Floats
+    own: Ids
+    needs: dict[str, Ids]
+    fork: Ids
+
+    def at(self, chosen: np.ndarray) -> Steps:
+        needs = {value: ids[:, chosen] for value, ids in self.needs.items()}
+        return Steps(
+            self.stop[chosen], self.cut[chosen], self.processor[chosen], self.dimension[chosen], self.value[chosen],
+            self.own[:, chosen], needs, self.fork[chosen],
+        )  # fmt: skip
+
+
+def joined(parts: Sequence[Steps]) -> Steps:
+    """All columns side by side; a tensor that a column does not read is read as `NOTHING`."""
+    needs = {}
+    for value in dict.fromkeys(v for part in parts for v in part.needs):
+        rows = [part.needs.get(value, np.full((2, len(part.stop)), NOTHING, dtype=np.int64)) for part in parts]
+        needs[value] = np.concatenate(rows, axis=1)
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    own = np.concatenate([part.own for part in parts], axis=1)
+    return Steps(
+        column("stop"), column("cut"), column("processor"), column("dimension"), column("value"), own, needs,
+        column("fork"),
+    )  # fmt: skip
+
+
+def by_stop(steps: Steps, chosen: Ids) -> list[Ids]:
+    """Some columns, apart by where their chains end, the first first."""
+    chosen = chosen[np.argsort(steps.stop[chosen], kind="stable")]
+    found: list[Ids] = np.split(chosen, np.flatnonzero(np.diff(steps.stop[chosen])) + 1)
+    return found if len(chosen) else []
+
+
+class Ways:
+    """The steps of every operator of a network, by its place in topological order, for a pair of processors."""
+
+    def __init__(self, problem: Problem, frontier: Frontier) -> None:
+        self.problem, self.frontier = problem, frontier
+        self.tables = problem.tables
+        graph = problem.graph
+        position = graph.position
+        self.reads = {v: [position[n.name] for n in users] for v, users in graph.consumers.items()}
+        """The places of the operators that read a value, in order."""
+        self.made = [node.output for node in graph.nodes]
+        self.full = np.array([self.tables.boxes(value).full for value in self.made])
+        self.is_output = np.array([value in graph.outputs for value in self.made])
+        self.leaving = np.array([frontier.bound(value, len(self.reads[value])) for value in self.made])
+        self.slack = self._slacks()
+        """By place, the most that one frontier before it can save over another."""
+        self.placed: list[Placed] = []
+        """Forks whose branches may run side by side."""
+        self.steps = self._all_steps()
+
+    def _slacks(self) -> Floats:
+        graph = self.problem.graph
+        total = np.zeros(len(self.made) + 1)
+        for value, readers in self.reads.items():
+            if readers and value not in graph.weights:
+                producer = graph.producer.get(value)
+                made = -1 if producer is None else graph.position[producer.name]
+                for at in range(made + 1, readers[-1] + 1):
+                    total[at] += self.frontier.bound(value, sum(reader >= at for reader in readers))
+        return total
+
+    def _all_steps(self) -> list[Steps]:
+        sweep = self.tables.sweep(SPLITS, lambda index, dimension: None, LONGEST, self._coarse)
+        beside: dict[int, list[Fork]] = {}
+        for fork in forks(self.problem.graph, LONGEST):
+            beside.setdefault(fork.start, []).append(fork)
+        found: list[Steps] = []
+        for start, columns in zip(range(len(self.made) - 1, -1, -1), sweep, strict=True):
+            ways = [self._placements(start)] if columns is None else [self._placements(start), self._splits(columns)]
+            ways += [step for fork in beside.get(start, ()) for step in self._branches(fork)]
+            found.append(joined(ways) if len(ways) > 1 else ways[0])
+        return found[::-1]
+
+    def _branches(self, fork: Fork) -> Iterator[Steps]:
+        """The ways to compute a fork's branches on different processors that may be worth it."""
+        ways = placed(self.problem, self.frontier, fork)
+        if ways is None:
+            return
+        stops = np.full(len(ways.join), fork.join)
+        full = self.tables.boxes(self.made[fork.join]).full
+        own = np.where(ways.join == np.array([[0], [1]]), full, NOTHING)
+        nbytes = self.problem.graph.tensors[self.made[fork.join]].nbytes
+        value = ways.value + self._finish(stops, nbytes * (ways.join == np.array([[0], [1]])).astype(float))
+        reading = 2 * sum(self.frontier.bound(v, 1 + len(self.reads[v])) for v in ways.needs)
+        near = np.flatnonzero(value <= value.min() + reading + self.leaving[fork.join])
+        alone = np.full(len(value), -1)
+        steps = Steps(
+            stops, np.arange(len(value)), alone, alone, value, own, ways.needs, np.full(len(value), len(self.placed))
+        )
+        self.placed.append(ways)
+        yield steps.at(near)
+
+    def _coarse(self, index: int, dimension: Dimension) -> np.ndarray:
+        """The cuts of chains of more than one operator: `CUTS` of all, and those of the other planners."""
+        count = len(self.tables.cuts(index, dimension))
+        if count <= CUTS:
+            return np.full(count, True)
+        mask = np.full(count, False)
+        mask[np.linspace(0, count - 1, CUTS).round().astype(np.int64)] = True
+        mask[self.problem.grid(index, dimension)] = True
+        return mask
+
+    def _splits(self, columns: Columns) -> Steps:
+        value = self.problem.value(self.problem.compute_ns(columns), columns.joules)
+        value = value + self.frontier.bring_home(columns.part_bytes) + self._finish(columns.stop, columns.part_bytes)
+        near = self._near_best(columns, value)
+        columns, value = columns.at(near), value[near]
+        own = columns.parts.copy()
+        if self.frontier.home is not None:
+            own[:] = NOTHING
+            own[self.frontier.home] = self.full[columns.stop]
+        processor = np.full(len(columns), -1)
+        chain = np.full(len(columns), -1)
+        return Steps(columns.stop, columns.cut, processor, columns.dimension, value, own, dict(columns.needs), chain)
+
+    def _near_best(self, columns: Columns, value: Floats) -> np.ndarray:
+        """Columns that are not worse than another cut of the same chain by more than sharing can make up for."""
+        lowest = np.full(len(self.made), np.inf)
+        np.minimum.at(lowest, columns.stop, value)
+        reading = 2 * sum(self.frontier.bound(v, 1 + len(self.reads[v])) for v in columns.needs)
+        return np.asarray(value <= lowest[columns.stop] + reading + self.leaving[columns.stop])
+
+    def _placements(self, start: int) -> Steps:
+        able = self.problem.placements(start)
+        full = self.tables.boxes(self.made[start]).full
+        own = np.full((2, len(able)), NOTHING, dtype=np.int64)
+        values = np.zeros(len(able))
+        needs = {v: np.full((2, len(able)), NOTHING, dtype=np.int64) for v in self.tables.inputs[start]}
+        reads = self.tables.whole_reads(start)
+        for column, p in enumerate(able):
+            own[p, column] = full
+            ns, _, joules = self.tables.whole(start, p)
+            part_bytes = np.zeros((2, 1))
+            part_bytes[p] = self.tables.boxes(self.made[start]).sizes(np.array([full]))[0] * self.tables.itemsize(
+                self.made[start]
+            )
+            values[column] = float(self.problem.value(ns, joules)) + self._finish(np.array([start]), part_bytes)[0]
+            for value, box in zip(self.tables.inputs[start], reads, strict=True):
+                held = int(needs[value][p, column])
+                needs[value][p, column] = box if held == NOTHING else self._hull(value, held, box)
+        size = len(able)
+        return Steps(
+            np.full(size, start),
+            np.zeros(size, dtype=np.int64),
+            np.array(able),
+            np.full(size, -1),
+            values,
+            own,
+            needs,
+            np.full(size, -1),
+        )
+
+    def _hull(self, value: str, left: int, right: int) -> int:
+        return int(self.tables.boxes(value).hull(np.array([left]), np.array([right]))[0])
+
+    def _finish(self, stops: Ids, part_bytes: Floats) -> Floats:
+        """Bringing an output to the caller, where that is needed; exact for a graph with one output."""
+        frontier, model = self.frontier, self.frontier.model
+        is_output = self.is_output[stops]
+        if model.host not in self.problem.pair or not is_output.any():
+            return np.zeros(len(stops))
+        host = self.problem.pair.index(model.host)
+        missing = part_bytes[1 - host]
+        if model.plain or (model.sharing == "mapped" and not model.images):
+            return np.zeros(len(stops))
+        if model.sharing != "copied":
+            scattered = (part_bytes > 0).all(axis=0) if frontier.home is None else np.zeros(len(stops), dtype=bool)
+            missing = missing * scattered
+        some = (missing > 0) & is_output
+        fixed = frontier.once[host] + frontier.sync[host] + frontier.each[host]
+        return np.where(some, fixed + frontier.per_byte[host] * missing, 0.0)
