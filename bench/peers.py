@@ -256,7 +256,8 @@ def kept(path: Path, facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     known = json.loads(path.read_text(encoding="utf-8"))
-    if known["environment"] | {"load_before": 0.0} != facts | {"load_before": 0.0}:
+    before, now = ({**each, "load_before": None} for each in (known["environment"], facts))
+    if before != now:
         return {}
     return {row["network"]: row for row in known["rows"] if "failed" not in row}
 

@@ -66,6 +66,10 @@ class Lanes:
         opened.measure_clocks()
         return opened
 
+    def launcher(self, memory: Memory) -> Launcher:
+        """Of a lane that works in this memory."""
+        return next(lane.launcher for lane in self.by_name.values() if lane.memory is memory)
+
     def shared_memory(self) -> Memory:
         """The one memory of all lanes.
 

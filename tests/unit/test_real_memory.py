@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from codl.errors import DeviceError
 from codl.ops.launch import View
 from codl.real.lanes import Lanes
 from codl.real.memory import aligned
+from codl.real.moves import Piece, copy
 from codl.real.rectangles import Rectangle, rectangles
 from codl.region import Region
 from tests.opencl import halves
@@ -102,3 +105,36 @@ def test_buffers_beyond_the_device_are_refused() -> None:
     lane = Lanes.open({"cpu": halves().cpu}).by_name["cpu"]
     with pytest.raises(DeviceError, match=r"huge needs .* MiB; the device allows"):
         lane.memory.allocate("huge", Region.full((1 << 40,)), "float32")
+
+
+@pytest.mark.parametrize("towards", ["cpu", "gpu"])
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+@pytest.mark.parametrize("boxes", [1, 2])
+def test_some_channels_of_every_pixel_cross_to_a_memory_apart_in_one_piece(
+    towards: str, dtype: str, boxes: int
+) -> None:
+    """Packed on one side, unpacked on the other; what surrounds them in the target stays. A half of the CPU stands for
+    the GPU, its buffers as if the host could not see them."""
+    devices = halves()
+    lanes = Lanes.open({"gpu": replace(devices.gpu, root="apart"), "cpu": devices.cpu})
+    target, source = lanes.by_name[towards], lanes.by_name["cpu" if towards == "gpu" else "gpu"]
+    lanes.by_name["gpu"].memory.in_host = False
+    whole = Region.full((1, 40, 9, 7))
+    held = whole.along(1, 4, 36)
+    values = np.random.default_rng(1).integers(-99, 99, whole.shape).astype(dtype)
+    before = source.memory.allocate("t@source", whole, dtype)
+    after = target.memory.allocate("t@target", held, dtype)
+    before.write(values)
+    after.write(np.full(held.shape, 7, dtype))
+    moved = [held.along(1, 10, 17), held.along(1, 20, 36).along(2, 1, 8)][:boxes]
+    steps = copy([Piece(before, after, box) for box in moved], target, lanes)
+    assert len(steps) == 2  # not through arrays of the host
+    for place, issue in steps:
+        issue(None)[1].wait()
+        assert place.queue is not None
+    expected = np.full(held.shape, 7, dtype)
+    for box in moved:
+        taken = tuple(slice(*pair) for pair in box.ranges)
+        given = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(box.ranges, held.ranges, strict=True))
+        expected[given] = values[taken]
+    np.testing.assert_array_equal(after.read(), expected)
