@@ -14,6 +14,7 @@ from codl.cost import CostModel
 from codl.errors import InputError
 from codl.hardware import Hardware, read, write
 from codl.ops import REGISTRY, Dimension
+from codl.plan import layouts
 from codl.plan.planners import make_plan
 from codl.real.devices import Assignment
 from codl.region import Region
@@ -135,6 +136,13 @@ def test_kernels_on_images_are_timed_on_a_gpu_and_elsewhere_when_asked(invented:
     for thorough in (False, True):
         found = calibrate.collect(core, quick=True, thorough=thorough)
         assert bool(found.timings("gpu", "image")) is thorough
+
+
+def test_who_asks_for_images_that_were_not_measured_is_told_how_to_measure_them(described: Hardware) -> None:
+    gpu = described.processors["gpu"].model_copy(update={"data_types": ("buffer",)})
+    blind = described.model_copy(update={"processors": {**described.processors, "gpu": gpu}})
+    with pytest.raises(InputError, match=r"no data type 'image'; it has buffer; `codl calibrate --thorough` measures"):
+        layouts.data_types(blind, "image")
 
 
 def test_a_noisy_machine_is_refused_with_its_numbers(
