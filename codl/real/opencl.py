@@ -4,8 +4,9 @@ Whatever only plans and simulates must work where no OpenCL exists, so no module
 itself imported; all call `opencl()`.
 
 What PoCL's environment does: POCL_MAX_PTHREAD_COUNT (version 3) and POCL_CPU_MAX_CU_COUNT (4 and later) limit its
-threads; POCL_AFFINITY=1 pins thread i to core i, which steadies measurements on an idle machine and harms them on
-a shared one, so it is left to the user; POCL_CACHE_DIR says where built kernels are kept.
+threads; POCL_AFFINITY=1 pins thread i to core i, which helps one process beside other engines' threads and slows down
+several that use the same part of the cores (docs/performance.md), so it is left to the user; POCL_CACHE_DIR says where
+built kernels are kept.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codl.graph import Activation
+from codl.graph import Activation, Graph, Node, Tensor
 from codl.ops import REGISTRY
 from codl.ops.activation import TAILS, define
 from codl.region import Region
@@ -41,6 +41,30 @@ def test_activation(kind: str) -> None:
     check({"shape": (1, 8, 5, 7), "channels": 20, "kernel": (1, 1), "pads": (0,) * 4, "activation": activation})
 
 
+@pytest.mark.parametrize("simd", [4, 8, 16])
+@pytest.mark.parametrize("channels, group", [(16, 1), (5, 5)], ids=["vectors", "scalars"])
+@pytest.mark.parametrize("kind", ["sigmoid", "silu", "gelu_tanh"])
+def test_activation_far_out(kind: str, channels: int, group: int, simd: int) -> None:
+    """Kernels of convolutions have an exponential of their own: at any value as exact as it can be, NaN and infinities
+    too."""
+    values = np.append(np.linspace(-120, 120, channels * 60 - 3), [np.nan, np.inf, -np.inf]).astype(np.float32)
+    shape = (1, channels, 6, 10)
+    x, slope = values.reshape(shape), np.float64(1.2 if kind == "silu" else 1.0)
+    weights = np.ones((channels, 1, 1, 1)) if group > 1 else np.eye(channels)[:, :, None, None]
+    attributes = {"kernel": (1, 1), "stride": (1, 1), "pads": (0,) * 4, "dilation": (1, 1), "group": group}
+    node = Node("y", "conv", ("x", "w"), ("y",), attributes, Activation(kind, PARAMS.get(kind, ())))
+    tensors = {name: Tensor(name, of) for name, of in (("x", shape), ("w", weights.shape), ("y", shape))}
+    graph = Graph("far out", (node,), tensors, {"w": weights.astype(np.float32)}, ("x",), ("y",))
+    inputs = {"x": x if group > 1 else np.where(np.isfinite(x), x, 0)}  # 0 times infinity would spoil the others' sums
+    got = run_node(graph, node, inputs, Region.full(shape), simd=simd)
+    exact = inputs["x"].astype(np.float64)
+    inner = 1.5957691216 * (exact + 0.044715 * exact**3) if kind == "gelu_tanh" else slope * exact
+    with np.errstate(over="ignore", invalid="ignore"):
+        share = 1 / (1 + np.exp(-inner))
+        expected = share if kind == "sigmoid" else exact * share
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-30)  # rounding exp's argument, up to 100, costs 5e-6
+
+
 def test_unknown_activation() -> None:
     with pytest.raises(Exception, match="unknown activation 'swish2'"):
         define(Activation("swish2"))
@@ -53,6 +77,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "wide": {"shape": (1, 8, 3, 90), "channels": 160},
     "pointwise with stride and padding": {
         "shape": (2, 16, 9, 9), "channels": 24, "kernel": (1, 1), "pads": (1, 0, 0, 2), "stride": (2, 2), "bias": False,
+    },
+    "pointwise, whole tiles": {"shape": (1, 40, 12, 18), "channels": 24, "kernel": (1, 1), "pads": (0,) * 4},
+    "pointwise, whole tiles, deep": {"shape": (1, 300, 7, 12), "channels": 84, "kernel": (1, 1), "pads": (0,) * 4},
+    "pointwise, whole tiles, with stride": {
+        "shape": (1, 16, 12, 24), "channels": 33, "kernel": (1, 1), "pads": (0,) * 4, "stride": (2, 2),
     },
     "vector": {"shape": (1, 40, 1, 1), "channels": 50, "kernel": (1, 1), "pads": (0,) * 4},
     "pointwise, one pixel in padding": {
@@ -86,15 +115,22 @@ def test_shape(name: str, cpu: bool, margin: int) -> None:
 @pytest.mark.parametrize("cpu", [True, False], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize(
-    "name", ["deep", "many pixels", "pointwise with stride and padding", "vector", "groups", "depthwise", "narrow"]
-)
+    "name",
+    [
+        "deep", "many pixels", "pointwise with stride and padding", "pointwise, whole tiles, deep", "vector", "groups",
+        "depthwise", "narrow",
+    ],
+)  # fmt: skip
 def test_residual(name: str, place: str, cpu: bool) -> None:
     """Another value is added before or after the activation, by every kernel that may be chosen."""
     check(SHAPES[name] | {"activation": Activation("relu"), "residual": place}, cpu)
 
 
 @pytest.mark.parametrize("simd", [4, 8, 16])
-@pytest.mark.parametrize("name", ["wide", "vector", "depthwise", "depthwise, four columns at once", "narrow"])
+@pytest.mark.parametrize(
+    "name",
+    ["wide", "pointwise, whole tiles, deep", "vector", "depthwise", "depthwise, four columns at once", "narrow"],
+)
 def test_vectors_of_any_width(name: str, simd: int) -> None:
     """Also of processors that this machine is not: slow there, but no less right."""
     check(SHAPES[name] | {"activation": Activation("relu")}, simd=simd)

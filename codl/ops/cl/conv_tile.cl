@@ -4,7 +4,8 @@
 
    A work-item computes up to TILES * PIXELS output pixels for `blocks_per_item` blocks of V = 2 * SIMD output channels.
    It gathers the pixels' inputs for one chunk of k into `stage` (zeros for padding), where every address of the inner
-   loop is a constant distance from one pointer; the inner loop keeps PIXELS x 2 vectors of sums in registers.
+   loop is a constant distance from one pointer; the inner loop keeps PIXELS x 2 vectors of sums in registers. Inputs
+   of 1 x 1 convolutions that follow each other in memory are read where they lie.
 
    x   feature map or matrix, any strides (elements): image x_n, row x_y, column x_x, channel x_c, group x_group;
        x_offset is the element of row 0, column 0, channel 0 of the launch; x_limit the first element not to be read
@@ -26,6 +27,15 @@
 #define CHUNK (PIXELS == 1 ? 4096 : 256)
 #define ROW (CHUNK + 16) /* not a power of two: rows must not share cache sets; room to write beyond the end */
 #define BLOCKS 8
+
+/* Adds a chunk's products to the sums: `now` are its weights. */
+#define PRODUCTS(STEP_OF) \
+  for (int k = 0; k < k1 - k0; k++, now += V) { \
+    const VEC w_low = WEIGHTS(now), w_high = WEIGHTS(now + SIMD); \
+    EACH(STEP_OF) \
+  }
+/* Where the upper half of a block lies beyond the last channel. */
+#define STEP_LOW(i) low##i = low##i + (VEC)(a[i * apart + k]) * w_low;
 
 /* Copies n floats; may write up to SIMD - 1 floats beyond them, and reads beyond them where `limit` allows. */
 static inline void copy(float *to, __global const float *x, int at, int n, int limit) {
@@ -65,6 +75,7 @@ __kernel void conv_tile(__global const float *restrict x, __global const weight_
   int in_y[TILES * PIXELS], in_x[TILES * PIXELS], from[TILES * PIXELS], to[TILES * PIXELS];
   WITH_RESIDUAL(int added[TILES * PIXELS];)
   bool inner[TILES * PIXELS]; /* all taps lie in the map, and whole vectors can be read up to the end */
+  bool in_place;              /* one tap, and pixel follows pixel in memory: nothing to gather */
 
   const int group = get_global_id(2);
   const int blocks = (channels + V - 1) / V;
@@ -79,6 +90,7 @@ __kernel void conv_tile(__global const float *restrict x, __global const weight_
   {
     const int tall = (kh - 1) * dilation_y, broad = (kw - 1) * dilation_x;
     const int reach = max(tall * x_y + broad * x_x, 0) + depth + SIMD;
+    in_place = kh * kw == 1 && count % PIXELS == 0;
     int c = first_pixel % columns, r = first_pixel / columns % rows, n = first_pixel / columns / rows;
     for (int m = 0; m < count; m++) {
       in_y[m] = r * step_y + origin_y;
@@ -86,6 +98,7 @@ __kernel void conv_tile(__global const float *restrict x, __global const weight_
       from[m] = x_offset + group * x_group + n * x_n + in_y[m] * x_y + in_x[m] * x_x;
       inner[m] = x_c == 1 && in_y[m] >= 0 && in_y[m] + tall < height && in_x[m] >= 0 && in_x[m] + broad < width
                  && from[m] + reach <= x_limit;
+      in_place = in_place && inner[m] && from[m] == from[0] + m * x_x;
       to[m] = y_offset + group * y_group + n * y_n + r * y_y + c * y_x;
       WITH_RESIDUAL(added[m] = z_offset + group * y_group + n * z_n + r * z_y + c * z_x;)
       if (++c == columns) {
@@ -103,7 +116,7 @@ __kernel void conv_tile(__global const float *restrict x, __global const weight_
   for (int k0 = 0; k0 == 0 || k0 < k_all; k0 += chunk) {
     const int k1 = min(k0 + chunk, k_all);
     int length;
-    for (int k = k0; k < k1; k += length) {
+    for (int k = in_place ? k1 : k0; k < k1; k += length) {
       const int tap = k / depth, c = k - tap * depth, ky = tap / kw, kx = tap - ky * kw;
       const int shift = ky * dilation_y * x_y + kx * dilation_x * x_x + c * x_c;
       length = min((dense ? kw - kx : 1) * depth - c, k1 - k);
@@ -135,7 +148,6 @@ __kernel void conv_tile(__global const float *restrict x, __global const weight_
       __global const weight_t *panel = w + (((long)group * k_all + k0) * blocks + block * (k1 - k0)) * V;
       __global const float *bias = b + (group * blocks + block) * V;
       for (int tile = 0; tile < used_tiles; tile++) {
-        const float *a = stage + tile * PIXELS * ROW;
         VEC *kept = sums + ((block - first_block) * TILES + tile) * PIXELS * 2;
         EACH(DECLARE)
         if (k0 == 0) {
@@ -145,26 +157,48 @@ __kernel void conv_tile(__global const float *restrict x, __global const weight_
           EACH(RESUME)
         }
         __global const weight_t *now = panel;
-        for (int k = 0; k < k1 - k0; k++, now += V) {
-          const VEC w_low = WEIGHTS(now), w_high = WEIGHTS(now + SIMD);
-          EACH(STEP)
+        const bool low_only = channels - block * V <= SIMD;
+        if (in_place) {
+          __global const float *a = x + from[tile * PIXELS] + k0;
+          const int apart = x_x;
+          if (low_only)
+            PRODUCTS(STEP_LOW)
+          else
+            PRODUCTS(STEP)
+        } else {
+          const float *a = stage + tile * PIXELS * ROW;
+          const int apart = ROW;
+          if (low_only)
+            PRODUCTS(STEP_LOW)
+          else
+            PRODUCTS(STEP)
         }
         if (k1 < k_all) {
           EACH(KEEP)
         } else {
           const int *at = to + tile * PIXELS, left = count - tile * PIXELS, filled = channels - block * V;
+          const bool whole = left >= PIXELS && filled >= V && y_c == 1;
 #if RESIDUAL
           const int *added_at = added + tile * PIXELS;
-#define FINISH(i) \
-  if (i < left) { \
+#define FINISH(i, whole) \
+  if (whole || i < left) { \
     VEC z_low, z_high; \
-    take(z + added_at[i] + block * V, filled, &z_low, &z_high); \
-    put(y, at[i] + block * V * y_c, y_c, filled, TAIL(low##i, z_low, p, q), TAIL(high##i, z_high, p, q)); \
+    take(z + added_at[i] + block * V, whole ? V : filled, &z_low, &z_high); \
+    put(y, at[i] + block * V * y_c, whole ? 1 : y_c, whole ? V : filled, TAIL(low##i, z_low, p, q), \
+        TAIL(high##i, z_high, p, q)); \
   }
 #else
-#define FINISH(i) if (i < left) put(y, at[i] + block * V * y_c, y_c, filled, ACTIVATE(low##i, p, q), ACTIVATE(high##i, p, q));
+#define FINISH(i, whole) \
+  if (whole || i < left) \
+    put(y, at[i] + block * V * y_c, whole ? 1 : y_c, whole ? V : filled, ACTIVATE(low##i, p, q), ACTIVATE(high##i, p, q));
 #endif
-          EACH(FINISH)
+#define FINISH_WHOLE(i) FINISH(i, true)
+#define FINISH_PART(i) FINISH(i, false)
+          if (whole) { /* without a branch between the pixels */
+            EACH(FINISH_WHOLE)
+          } else {
+            EACH(FINISH_PART)
+          }
         }
       }
     }

@@ -1,5 +1,5 @@
 /* The register tile of the CPU kernels: PIXELS x 2 vectors of sums, named low0, high0, low1, ... so that they stay in
-   registers. EACH(DO) writes DO(0) DO(1) ... . Used with `a`, rows of inputs ROW floats apart, `k` the step,
+   registers. EACH(DO) writes DO(0) DO(1) ... . Used with `a`, rows of inputs `apart` floats apart, `k` the step,
    `w_low` and `w_high` the weights of the step, and `kept`, where sums wait for the next chunk. */
 
 #define V (2 * SIMD)
@@ -26,7 +26,7 @@
 #define DECLARE(i) VEC low##i, high##i;
 #define START(i) low##i = low; high##i = high;
 #define RESUME(i) low##i = kept[2 * i]; high##i = kept[2 * i + 1];
-#define STEP(i) { const VEC v = (VEC)(a[i * ROW + k]); low##i = low##i + v * w_low; high##i = high##i + v * w_high; }
+#define STEP(i) { const VEC v = (VEC)(a[i * apart + k]); low##i = low##i + v * w_low; high##i = high##i + v * w_high; }
 #define KEEP(i) kept[2 * i] = low##i; kept[2 * i + 1] = high##i;
 
 #if RESIDUAL

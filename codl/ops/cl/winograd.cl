@@ -152,6 +152,7 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
         for (int tile = 0; tile < count; tile += size) {
           __global const float *now = panel;
           const float *a = transformed + xi * INPUTS_APART + tile * ROW;
+          const int apart = ROW;
           VEC *kept = sums + (block * IN * IN + xi) * SUMS_APART + tile * 2;
           switch (min(size, LARGE_ENOUGH(count - tile))) { SIZES(PRODUCTS) }
         }
