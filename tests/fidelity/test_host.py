@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from codl.calibrate import TooNoisyError, calibrate
 from codl.compare.diverse import diverse_plans
 from codl.cost import CostModel
 from codl.fidelity import Compared, compare_plans, rankings
@@ -63,18 +62,9 @@ GRAPHS = {"light": _light, "dense": _dense}
 
 
 @pytest.fixture(scope="module")
-def described() -> tuple[Hardware, float]:
-    """A quick calibration, and its noise. Even a bad description must give plans that compute the right thing."""
-    try:
-        return calibrate(choose(), quick=True), 0.0
-    except TooNoisyError as error:
-        return error.description, error.noise
-
-
-@pytest.fixture(scope="module")
-def cases(described: tuple[Hardware, float]) -> Mapping[str, Sequence[Compared]]:
+def cases(calibration: tuple[Hardware, float]) -> Mapping[str, Sequence[Compared]]:
     """By network, the planners' plans and then diverse ones, each simulated and executed `RUNS` times."""
-    hardware, _ = described
+    hardware, _ = calibration
     found = {}
     for name in NETWORKS:
         graph = GRAPHS[name]()
@@ -90,13 +80,13 @@ def case(cases: Mapping[str, Sequence[Compared]], name: str, planner: str) -> Co
     return next(one for one in cases[name] if one.run.plan.planner == planner)
 
 
-def noise_of(described: tuple[Hardware, float], found: Sequence[Compared]) -> float:
+def noise_of(calibration: tuple[Hardware, float], found: Sequence[Compared]) -> float:
     """Of the calibration and of the runs: one disturbed plan, and the machine was not quiet."""
-    return max(described[1], *(one.noise for one in found))
+    return max(calibration[1], *(one.noise for one in found))
 
 
-def test_a_quick_calibration_describes_this_machine(described: tuple[Hardware, float]) -> None:
-    hardware, _ = described
+def test_a_quick_calibration_describes_this_machine(calibration: tuple[Hardware, float]) -> None:
+    hardware, _ = calibration
     assert list(hardware.processors) == ["gpu", "cpu"]
     assert hardware.fingerprint
     assert all(processor.bandwidth > 1e8 for processor in hardware.processors.values())
@@ -133,21 +123,21 @@ def test_every_plan_computes_the_same(cases: Mapping[str, Sequence[Compared]], n
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("kind", ["scheduling_error", "makespan_error"])
 def test_a_prediction_is_near_what_is_measured(
-    described: tuple[Hardware, float], cases: Mapping[str, Sequence[Compared]], name: str, planner: str, kind: str
+    calibration: tuple[Hardware, float], cases: Mapping[str, Sequence[Compared]], name: str, planner: str, kind: str
 ) -> None:
     comparison = case(cases, name, planner).comparison
     if kind == "scheduling_error":  # each run is replayed by itself: a disturbed one obeys the same rules
         judge("quick", kind, f"{name} {planner}", abs(comparison.scheduling_error), noise=0.0)
     else:
-        judge("quick", kind, f"{name} {planner}", abs(comparison.error), noise_of(described, cases[name]))
+        judge("quick", kind, f"{name} {planner}", abs(comparison.error), noise_of(calibration, cases[name]))
 
 
 @pytest.mark.parametrize("kind", ["regret_median", "rank_correlation"])
 def test_predictions_order_plans_as_measurements_do(
-    described: tuple[Hardware, float], cases: Mapping[str, Sequence[Compared]], kind: str
+    calibration: tuple[Hardware, float], cases: Mapping[str, Sequence[Compared]], kind: str
 ) -> None:
     ranked = rankings([one for name in NETWORKS for one in cases[name]])
-    noise = max(noise_of(described, cases[name]) for name in NETWORKS)
+    noise = max(noise_of(calibration, cases[name]) for name in NETWORKS)
     if kind == "regret_median":
         judge("quick", kind, "both networks", statistics.median(ranking.regret for ranking in ranked), noise)
     else:
