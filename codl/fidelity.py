@@ -32,7 +32,8 @@ class Compared:
     """One plan in both worlds.
 
     `scale` is the machine's pace during its group's runs, relative to the first group's; `pace` is calibration's
-    reference kernel around those runs, over its time when the machine was described (None where that is not known).
+    reference kernel in turn with those runs, over its time when the machine was described (None where that is not
+    known).
     """
 
     run: Prepared
@@ -47,7 +48,16 @@ class Compared:
     def noise(self) -> float:
         """How far the machine was from the one that was described, and from itself: the larger of the runs' spread and
         of the distance of `pace` from 1."""
-        return max(self.measurement.noise, abs((self.pace or 1.0) - 1))
+        return max(self.measurement.noise, self._off_pace)
+
+    @property
+    def uncertainty(self) -> float:
+        """Of the error of the latency: of the measured median, and how far the machine was from the one described."""
+        return self.measurement.uncertainty + self._off_pace
+
+    @property
+    def _off_pace(self) -> float:
+        return abs((self.pace or 1.0) - 1)
 
     @property
     def pair(self) -> tuple[float, float]:
@@ -108,13 +118,11 @@ def compare_plans(
                 group.append(left.pop(0))
                 executors.append(stack.enter_context(executor_for(group[-1], devices)))
                 progress.step()
-            paces = [meter()]
             progress.stage(f"{group[-1].model}: measuring", len(group) * (WARM_UPS + runs))
-            measured = measure_interleaved(executors, inputs, runs, done=progress.step)
-            paces.append(meter())
+            measured = measure_interleaved(executors, inputs, runs, done=progress.step, between=meter)
+            pace = meter.pace
         reference = measured[0].median_ms
         first = first or reference
-        pace = max((pace for pace in paces if pace is not None), key=lambda pace: abs(pace - 1), default=None)
         for run, measurement in list(zip(group, measured, strict=True))[1 if found else 0 :]:
             error = None
             if expected is not None:

@@ -22,12 +22,13 @@ from codl.hardware import Hardware
 from codl.real.devices import Assignment
 from codl.real.executor import Executor
 
-_REPEATS = 16
+_REPEATS = 6
+"""Of the kernel, each time that it is asked to run: some 50 ms, next to networks' runs."""
 
 
 class PaceMeter:
-    """Runs the reference kernel on each processor alone and, where they share memory, on all at once. Use it in a
-    `with` statement.
+    """Runs the reference kernel on each processor alone and, where they share memory, on all at once, whenever it is
+    called: in turn with what it is to vouch for. Use it in a `with` statement.
 
     Args:
         hardware: the description that predictions come from.
@@ -41,6 +42,7 @@ class PaceMeter:
         self._then = dict(observed.reference) if observed else {}
         self._contention = {lane: hardware.processors[lane].contention for lane in self._then}
         self._executor: Executor | None = None
+        self._times: dict[tuple[str, str], list[int]] = {}
         graph = graph_of(observed.reference_kernel if observed else "")
         if not self._then or not graph.nodes:
             return  # a description that did not measure it
@@ -50,23 +52,27 @@ class PaceMeter:
         self._inputs = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
         self._executor = Executor(graph, self._sequence.tasks, devices)
         self()  # caches are cold
+        self._times.clear()
 
-    def __call__(self) -> float | None:
-        """Time of the reference kernel over its time at calibration: of the processor, or all of them at once, where
-        that is farthest from 1. None where the description does not know."""
+    def __call__(self) -> None:
+        """Run it once more; nothing where the description does not know what it took."""
         if self._executor is None:
-            return None
+            return
         _, trace = self._executor.run(self._inputs, trace=True)
         assert trace is not None
         occupied = occupancy(trace, self._sequence.tasks)
-        times: dict[tuple[str, str], list[int]] = {}
         for timed in self._sequence.timed:
-            times.setdefault((timed.phase, timed.lane), []).append(occupied[timed.task])
+            self._times.setdefault((timed.phase, timed.lane), []).append(occupied[timed.task])
+
+    @property
+    def pace(self) -> float | None:
+        """Median time of the reference kernel over its time at calibration: of the processor, or all of them at once,
+        where that is farthest from 1. None where it was not run."""
         paces: list[float] = []
-        for (phase, lane), row in times.items():
+        for (phase, lane), row in self._times.items():
             expected = self._then[lane] * (self._contention[lane] if phase == TOGETHER else 1.0)
             paces.append(statistics.median(row) * 1e-9 / expected)
-        return max(paces, key=lambda pace: abs(pace - 1))
+        return max(paces, key=lambda pace: abs(pace - 1), default=None)
 
     def close(self) -> None:
         """Free the buffers."""

@@ -54,6 +54,20 @@ verdicts: list[Verdict] = []
 """All of this session, in order; the terminal summary shows them, passed or not."""
 
 
+def judge_error(section: Section, bound: str, what: str, error: float, uncertainty: float) -> None:
+    """Hold the size of an error against a bound. Skips, visibly, where the bound lies inside the error's interval, so
+    that neither verdict is certain; fails where all of the interval is outside."""
+    bounds: dict[str, Bound] = getattr(BOUNDS, section)
+    limit, value = bounds[bound].limit, abs(error)
+    within = value + uncertainty <= limit
+    outcome = "within" if within else "OUTSIDE" if value - uncertainty > limit else "INCONCLUSIVE"
+    verdict = Verdict(outcome, f"{what}, {bound}", value, limit, uncertainty)
+    verdicts.append(verdict)
+    if outcome == "INCONCLUSIVE":
+        pytest.skip(f"inconclusive: uncertain by {uncertainty:.1%}; {verdict}")
+    assert within, str(verdict)
+
+
 def judge(section: Section, bound: str, what: str, value: float, noise: float, at_least: bool = False) -> None:
     """Hold a value against a bound. Skips, visibly, where the noise is above the section's limit; fails outside.
 

@@ -8,6 +8,7 @@ model's four planners and further diverse plans (FIDELITY_PLANS in all, 0 for no
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from codl.hardware import Hardware
 from codl.real.devices import choose
 from codl.runs import Workspace
 from tests.fidelity.conftest import Results
-from tests.fidelity.judging import judge
+from tests.fidelity.judging import judge, judge_error
 
 pytestmark = pytest.mark.fidelity_full
 
@@ -75,23 +76,26 @@ def test_a_plan(model: str, measured: dict[str, Sequence[Compared]], planner: st
     elif kind == "scheduling_error":  # each run is replayed by itself: a disturbed one obeys the same rules
         judge("full", kind, f"{model} {planner}", abs(comparison.scheduling_error), noise=0.0)
     else:
-        judge("full", kind, f"{model} {planner}", abs(comparison.error), noise)
+        judge_error("full", kind, f"{model} {planner}", comparison.error, one.uncertainty)
 
 
 def test_the_order_of_plans(model: str, measured: dict[str, Sequence[Compared]]) -> None:
+    """By medians of runs that took turns, so that the machine's pace does not matter; a regret compares two of them."""
     (ranking,) = rankings(measured[model])
-    noise = statistics.median(one.noise for one in measured[model])
-    judge("full", "regret_worst", f"{model}, {ranking.plans} plans", ranking.regret, noise)
-    judge("full", "rank_correlation", f"{model}, {ranking.plans} plans", ranking.rank_correlation or 0.0, noise, True)
+    uncertain = statistics.median(one.measurement.uncertainty for one in measured[model])
+    what = f"{model}, {ranking.plans} plans"
+    judge("full", "rank_correlation", what, ranking.rank_correlation or 0.0, uncertain, True)
+    judge_error("full", "regret_worst", what, ranking.regret, uncertain * math.sqrt(2))
 
 
 def test_the_medians_over_the_zoo(measured: dict[str, Sequence[Compared]]) -> None:
     if not measured:
         pytest.skip("no model was measured")
     plans = [one for found in measured.values() for one in _planners(found)]
-    noise = statistics.median(one.noise for one in plans)
-    worst = statistics.median(abs(one.comparison.error) for one in plans)
+    error = statistics.median(abs(one.comparison.error) for one in plans)
+    uncertain = statistics.median(one.uncertainty for one in plans)
     regrets = [ranking.regret for found in measured.values() for ranking in rankings(found)]
     what = f"{len(measured)} models"
-    judge("full", "regret_median", what, statistics.median(regrets), noise)
-    judge("full", "makespan_error_median", what, worst, noise)
+    judge_error("full", "makespan_error_median", what, error, uncertain)
+    apart = statistics.median(one.measurement.uncertainty for one in plans)
+    judge_error("full", "regret_median", what, statistics.median(regrets), apart * math.sqrt(2))

@@ -231,7 +231,10 @@ def test_the_pace_is_the_reference_kernels_time_over_what_it_was(
     assert described.observed.reference["cpu"] > 0
     observed = described.observed.model_copy(update={"reference": dict.fromkeys(LANES, reference)})
     with calibrate.PaceMeter(described.model_copy(update={"observed": observed}), halves()) as meter:
-        pace = meter()
+        assert meter.pace is None
+        meter()
+        meter()
+        pace = meter.pace
     assert pace is not None
     assert (pace > 1) is slower
 
@@ -240,4 +243,5 @@ def test_a_description_without_a_reference_knows_no_pace(described: Hardware) ->
     # calibrated: it was observed
     for observed in (None, described.observed.model_copy(update={"reference_kernel": "conv of nobody"})):  # type: ignore[union-attr]
         with calibrate.PaceMeter(described.model_copy(update={"observed": observed}), halves()) as meter:
-            assert meter() is None
+            meter()
+            assert meter.pace is None
