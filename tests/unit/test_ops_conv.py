@@ -11,7 +11,7 @@ from codl.graph import Activation, Graph, Node, Tensor
 from codl.ops import REGISTRY
 from codl.ops.activation import TAILS, define
 from codl.region import Region
-from tests.heavy_reference import conv, reference, relative_error
+from tests.heavy_reference import conv, one_node, reference, relative_error
 from tests.kernel_runner import run_node
 
 PARAMS = {
@@ -79,7 +79,10 @@ SHAPES: dict[str, dict[str, Any]] = {
         "shape": (2, 16, 9, 9), "channels": 24, "kernel": (1, 1), "pads": (1, 0, 0, 2), "stride": (2, 2), "bias": False,
     },
     "pointwise, whole tiles": {"shape": (1, 40, 12, 18), "channels": 24, "kernel": (1, 1), "pads": (0,) * 4},
-    "pointwise, whole tiles, deep": {"shape": (1, 300, 7, 12), "channels": 84, "kernel": (1, 1), "pads": (0,) * 4},
+    "pointwise, whole tiles, deep": {"shape": (1, 300, 7, 12), "channels": 73, "kernel": (1, 1), "pads": (0,) * 4},
+    "pointwise, whole tiles, padding above": {
+        "shape": (1, 16, 11, 12), "channels": 16, "kernel": (1, 1), "pads": (1, 0, 1, 0),
+    },
     "pointwise, whole tiles, with stride": {
         "shape": (1, 16, 12, 24), "channels": 33, "kernel": (1, 1), "pads": (0,) * 4, "stride": (2, 2),
     },
@@ -134,6 +137,16 @@ def test_residual(name: str, place: str, cpu: bool) -> None:
 def test_vectors_of_any_width(name: str, simd: int) -> None:
     """Also of processors that this machine is not: slow there, but no less right."""
     check(SHAPES[name] | {"activation": Activation("relu")}, simd=simd)
+
+
+def test_matrix_product_whose_columns_lie_apart() -> None:
+    """The last axis of a tensor of rank 4 is not the innermost in memory."""
+    rng = np.random.default_rng(2)
+    x, weights = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 3, 12, 20), (20, 32)))
+    graph, node = one_node("gemm", x.shape, (1, 3, 12, 32), [weights])
+    expected = np.matmul(x, weights)
+    got = run_node(graph, node, {"x": x}, Region.full(expected.shape))
+    assert relative_error(got, expected) < 1e-5
 
 
 def test_channel_range_that_cuts_groups() -> None:
