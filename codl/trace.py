@@ -110,22 +110,6 @@ class Trace:
                 last[span.lane] = span
         return times
 
-    def overlap_ns(self, first: str, second: str, kinds: Iterable[str] = ("kernel",)) -> int:
-        """Time during which both lanes execute tasks of these kinds at once."""
-        wanted = set(kinds)
-        a = [(s.start_ns, s.end_ns) for s in self.spans if s.lane == first and s.kind in wanted]
-        b = [(s.start_ns, s.end_ns) for s in self.spans if s.lane == second and s.kind in wanted]
-        total, i, j = 0, 0, 0
-        a.sort()
-        b.sort()
-        while i < len(a) and j < len(b):
-            total += max(0, min(a[i][1], b[j][1]) - max(a[i][0], b[j][0]))
-            if a[i][1] <= b[j][1]:
-                i += 1
-            else:
-                j += 1
-        return total
-
     def validate(self) -> None:
         """Raise `InputError`, naming the span, unless ids are unique, queued <= start <= end, and no two spans of
         a lane overlap."""

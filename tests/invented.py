@@ -30,7 +30,7 @@ TWO_MEMORIES = Assignment(
     cpu=CPU, gpu=DeviceInfo("gpu:0", "gpu:0", "a GPU", "GPUs", "1", "gpu", 8, 1e9, 1 << 30, 1, True, TEXELS, False),
     why="for a test", shared_memory=False,
 )  # fmt: skip
-TRAITS = DeviceTraits(cpu=True, compute_units=1, max_work_group_size=4096, local_memory_bytes=1 << 15, simd_width=8)
+TRAITS = DeviceTraits(cpu=True, compute_units=1, max_work_group_size=4096, simd_width=8)
 
 
 def kernel_ns(work: Work) -> float:

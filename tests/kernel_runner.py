@@ -56,7 +56,6 @@ def traits(cpu: bool = True, simd: int = 0) -> DeviceTraits:
         cpu=cpu,
         compute_units=device.max_compute_units,
         max_work_group_size=min(device.max_work_group_size, 1024),
-        local_memory_bytes=48 * 1024,
         simd_width=(simd or simd_width()) if cpu else 1,
     )
 

@@ -65,7 +65,6 @@ class DeviceTraits:
     cpu: bool
     compute_units: int
     max_work_group_size: int
-    local_memory_bytes: int
     simd_width: int
     """Preferred float vector width: 16 with AVX-512, 8 with AVX2, 1 on most GPUs."""
 

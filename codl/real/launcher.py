@@ -120,7 +120,6 @@ def traits(device: cl.Device) -> DeviceTraits:
         cpu=cpu,
         compute_units=device.max_compute_units,
         max_work_group_size=device.max_work_group_size,
-        local_memory_bytes=device.local_mem_size,
         simd_width=(_simd_width(device) if cpu else 0) or max(1, device.preferred_vector_width_float),
     )
 

@@ -47,13 +47,6 @@ def test_busy_and_total_time():
     assert EXAMPLE.by_id["a"].duration_ns == 20
 
 
-def test_overlap_counts_only_common_time():
-    assert EXAMPLE.overlap_ns("gpu", "cpu") == 10
-    assert EXAMPLE.overlap_ns("gpu", "cpu", ["sync"]) == 0
-    two = trace(span("a", "g", 0, 10), span("b", "g", 20, 30), span("c", "h", 5, 25), span("d", "h", 28, 99))
-    assert two.overlap_ns("g", "h") == two.overlap_ns("h", "g") == 5 + 5 + 2
-
-
 @pytest.mark.parametrize(
     ("spans", "message"),
     [
