@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -140,8 +141,18 @@ def fingerprint(assignment: Assignment, storage: str = STORAGES[0]) -> str:
     """Identifies what a description of this machine depends on: its processor, the devices and who plays what, the
     kernels, how they may store weights, and the method that measured it."""
     facts = {key: value for key, value in machine().items() if key in ("cpu", "cores", "usable_cores", "machine")}
-    devices = [assignment.cpu, assignment.gpu, assignment.shared_memory]
-    return digest([REVISION, facts, *devices, _kernel_sources(), *([] if storage == STORAGES[0] else [storage])])
+    # PoCL derives the sizes that it allows from the memory that happens to be free.
+    devices = [replace(device, memory_bytes=0, image_limits=(0, 0)) for device in (assignment.cpu, assignment.gpu)]
+    return digest(
+        [
+            REVISION,
+            facts,
+            *devices,
+            assignment.shared_memory,
+            _kernel_sources(),
+            *([] if storage == STORAGES[0] else [storage]),
+        ]
+    )
 
 
 def _kernel_sources() -> str:
