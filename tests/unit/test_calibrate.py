@@ -138,6 +138,14 @@ def test_kernels_on_images_are_timed_on_a_gpu_and_elsewhere_when_asked(invented:
         assert bool(found.timings("gpu", "image")) is thorough
 
 
+def test_a_description_outlives_a_change_of_free_memory() -> None:
+    """PoCL's sizes follow it, on one machine within an hour; another device is another device."""
+    known = calibrate.fingerprint(ONE_MEMORY)
+    gpu = replace(ONE_MEMORY.gpu, memory_bytes=1 << 33, image_limits=(8192, 8192))
+    assert calibrate.fingerprint(replace(ONE_MEMORY, gpu=gpu)) == known
+    assert calibrate.fingerprint(replace(ONE_MEMORY, gpu=replace(gpu, compute_units=2))) != known
+
+
 def test_who_asks_for_images_that_were_not_measured_is_told_how_to_measure_them(described: Hardware) -> None:
     gpu = described.processors["gpu"].model_copy(update={"data_types": ("buffer",)})
     blind = described.model_copy(update={"processors": {**described.processors, "gpu": gpu}})
