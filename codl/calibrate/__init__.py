@@ -141,7 +141,7 @@ def fingerprint(assignment: Assignment, storage: str = STORAGES[0]) -> str:
     """Identifies what a description of this machine depends on: its processor, the devices and who plays what, the
     kernels, how they may store weights, and the method that measured it."""
     facts = {key: value for key, value in machine().items() if key in ("cpu", "cores", "usable_cores", "machine")}
-    # PoCL derives the sizes that it allows from the memory that happens to be free.
+    # PoCL says other sizes within an hour on the same virtual machine: 4, 9 and 11 GB of memory, images to match.
     devices = [replace(device, memory_bytes=0, image_limits=(0, 0)) for device in (assignment.cpu, assignment.gpu)]
     return digest(
         [
