@@ -45,7 +45,7 @@ class Fetching:
         """`unified` and `copied`: others' images become buffers where they are, buffers of other memories are copied,
         and what is to be an image is made one."""
         storage = self.storage
-        moves = self._out_of_images(chain, processor, storage.moves(processor, needs, data_type))
+        moves = self._out_of_images(chain, processor, storage.moves(processor, needs, data_type), data_type)
         valid = [
             piece
             for value, region in needs.items()
@@ -54,7 +54,7 @@ class Fetching:
         writers = [piece.writer for piece in (*valid, *(piece for _, piece, _ in moves)) if piece.writer]
         self.commands.sync(chain, phase, processor, writers, _why(processor, needs))
         if self.plan.sharing == "copied":
-            moves = self._copied(chain, processor, moves)
+            moves = self._copied(chain, processor, moves, data_type)
         for value, mine in _by_value(moves).items():
             target = storage.boundary(processor, value, data_type)
             pieces = [(piece, box) for piece, box in mine if piece.buffer != target]
@@ -63,8 +63,9 @@ class Fetching:
                 why = f"{processor} reads {data_type}s here"
                 self._move(TaskKind.TRANSFORM, chain, label, value, processor, target, pieces, why)
 
-    def _out_of_images(self, chain: str, processor: str, moves: Sequence[Move]) -> list[Move]:
+    def _out_of_images(self, chain: str, processor: str, moves: Sequence[Move], data_type: str) -> list[Move]:
         """The same boxes with those that other processors hold in images only transformed to buffers, there."""
+        suffix = self._suffix(processor, data_type)
         found: list[Move] = []
         for value, mine in _by_value(moves).items():
             images: dict[str, list[tuple[Piece, Region]]] = {}
@@ -75,12 +76,13 @@ class Fetching:
                     found.append((value, piece, box))
             for lane, pieces in images.items():
                 target = self.storage.boundary(lane, value, "buffer")
-                label, why = f"{value}-for-{processor}", f"{processor} reads buffers"
+                label, why = f"{value}-for-{processor}{suffix}", f"{processor} reads buffers"
                 found += self._move(TaskKind.TRANSFORM, chain, label, value, lane, target, pieces, why)
         return found
 
-    def _copied(self, chain: str, processor: str, moves: Sequence[Move]) -> list[Move]:
+    def _copied(self, chain: str, processor: str, moves: Sequence[Move], data_type: str) -> list[Move]:
         """The same boxes with those of other memories copied into the processor's own."""
+        suffix = self._suffix(processor, data_type)
         found: list[Move] = []
         for value, mine in _by_value(moves).items():
             here = [(p, box) for p, box in mine if self.storage.buffers[p.buffer].space == processor]
@@ -88,8 +90,13 @@ class Fetching:
             found += [(value, piece, box) for piece, box in here]
             if there:
                 target, why = self.storage.boundary(processor, value, "buffer"), "the two memories are not shared"
-                found += self._move(TaskKind.COPY, chain, value, value, processor, target, there, why)
+                found += self._move(TaskKind.COPY, chain, f"{value}{suffix}", value, processor, target, there, why)
         return found
+
+    def _suffix(self, processor: str, data_type: str) -> str:
+        """What tells apart the moves of one value that kernels of both data types ask for: nothing for the processor's
+        own."""
+        return "" if data_type == self.plan.processors[processor].data_type else f"-as-{data_type}"
 
     def _fetch_mapped(self, chain: str, processor: str, needs: dict[str, Region], data_type: str, phase: str) -> None:
         storage = self.storage

@@ -174,6 +174,21 @@ def test_neighbours_that_agree_need_no_transform() -> None:
     ]  # fmt: skip
 
 
+def test_one_value_is_copied_for_kernels_of_either_data_type() -> None:
+    """A chain's pool, on images, needs four of five rows, its concatenation, on buffers, all of them: two copies."""
+    b = Builder((1, 4, 5, 4))
+    made = b.conv("x", 4, 1)
+    pooled, joined = b.pool(made), b.concat(made, made)
+    graph = b.graph(pooled, joined)
+    chains = [
+        Chain(operators=(made,), dimension=Dimension.HEIGHT, shares={"gpu": 0.5, "cpu": 0.5}),
+        Chain(operators=(pooled, joined), shares={"gpu": 1.0}),
+    ]
+    plan = plan_of(graph, chains, "copied", image=True, data_types={joined: {"gpu": "buffer"}})
+    copies = [t.id for t in lower(graph, plan).tasks if t.kind is TaskKind.COPY and t.id.startswith("c01")]
+    assert copies == [f"c01/{made}/copy@gpu", f"c01/{made}-as-buffer/copy@gpu"]
+
+
 def test_inside_a_chain_too(devices: Assignment) -> None:
     graph = _line()
     names = tuple(node.name for node in graph.nodes)
