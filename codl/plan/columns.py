@@ -82,17 +82,24 @@ class Columns:
         return len(self.what[0])
 
 
+def joined_needs(parts: Sequence[tuple[Mapping[str, Ids], int]]) -> dict[str, Ids]:
+    """What columns read, side by side; a tensor that a column does not read is read as `NOTHING`.
+
+    Args:
+        parts: by tensor the boxes read, (2, columns), and the number of columns.
+    """
+    needs = {}
+    for value in dict.fromkeys(value for read, _ in parts for value in read):
+        rows = [read[value] if value in read else np.full((2, count), NOTHING, dtype=np.int64) for read, count in parts]
+        needs[value] = np.concatenate(rows, axis=1)
+    return needs
+
+
 def joined(parts: Sequence[Columns]) -> Columns | None:
-    """Columns side by side, None for none; a tensor that a column does not read is read as `NOTHING`."""
+    """Columns side by side, None for none."""
     if len(parts) < 2:
         return parts[0] if parts else None
-    needs = {}
-    for value in {value: None for part in parts for value in part.needs}:
-        rows = [
-            part.needs[value] if value in part.needs else np.full((2, len(part)), NOTHING, dtype=np.int64)
-            for part in parts
-        ]
-        needs[value] = np.concatenate(rows, axis=1)
+    needs = joined_needs([(part.needs, len(part)) for part in parts])
 
     def field(name: str) -> Any:
         return np.concatenate([getattr(part, name) for part in parts], axis=1)

@@ -16,7 +16,7 @@ import numpy as np
 from codl.ops import Dimension
 from codl.plan.boxes import NOTHING, Floats, Ids
 from codl.plan.branches import Fork, Placed, forks, placed
-from codl.plan.columns import Columns
+from codl.plan.columns import Columns, joined_needs
 from codl.plan.frontier import Frontier
 from codl.plan.problem import Problem
 
@@ -55,11 +55,8 @@ class Steps:
 
 
 def joined(parts: Sequence[Steps]) -> Steps:
-    """All columns side by side; a tensor that a column does not read is read as `NOTHING`."""
-    needs = {}
-    for value in dict.fromkeys(v for part in parts for v in part.needs):
-        rows = [part.needs.get(value, np.full((2, len(part.stop)), NOTHING, dtype=np.int64)) for part in parts]
-        needs[value] = np.concatenate(rows, axis=1)
+    """All columns side by side."""
+    needs = joined_needs([(part.needs, len(part.stop)) for part in parts])
 
     def column(name: str) -> Any:
         return np.concatenate([getattr(part, name) for part in parts])

@@ -194,10 +194,12 @@ class Launcher:
         held = tuple(value for value in values if isinstance(value, ocl.MemoryObject))
         return Command(kernel, launch.global_size, launch.local_size, held)
 
-    def enqueue(self, command: Command, wait_for: Sequence[cl.Event] | None = None) -> cl.Event:
-        """Hand one launch to this launcher's queue."""
+    def enqueue(
+        self, command: Command, wait_for: Sequence[cl.Event] | None = None, queue: cl.CommandQueue | None = None
+    ) -> cl.Event:
+        """Hand one launch to this launcher's queue, or to another one of its context."""
         event: cl.Event = self._enqueue(
-            self.queue, command.kernel, command.global_size, command.local_size, None, wait_for
+            queue or self.queue, command.kernel, command.global_size, command.local_size, None, wait_for
         )
         return event
 

@@ -20,7 +20,7 @@ from codl.ops.launch import Input, KernelProgram, Output, View
 from codl.ops.strided import Loop, Operand, elementwise
 from codl.real.clock import host_ns
 from codl.real.lanes import Lane, Lanes
-from codl.real.launcher import Command, Launcher
+from codl.real.launcher import Launcher
 from codl.real.memory import Allocation
 from codl.real.opencl import opencl
 from codl.real.rectangles import Rectangle, rectangles
@@ -102,12 +102,7 @@ def _moved(launcher: Launcher, queue: Any, source: _Shown, target: _Shown, piece
         return [_within(queue, here, there, r) for r in found]
     loop = Loop(box.shape, (Operand.of(Output(), written, box), Operand.of(Input(0), read, box)))
     program = KernelProgram(elementwise(loop, launcher.traits))
-    return [partial(_launched, queue, each) for each in launcher.prepare(program, [here], there, {}, {})]
-
-
-def _launched(queue: Any, command: Command, waits: Waits) -> Any:
-    enqueue = opencl().enqueue_nd_range_kernel
-    return enqueue(queue, command.kernel, command.global_size, command.local_size, None, waits)
+    return [partial(launcher.enqueue, each, queue=queue) for each in launcher.prepare(program, [here], there, {}, {})]
 
 
 def in_order(enqueues: Sequence[Enqueue], queue: Any) -> Issue:
