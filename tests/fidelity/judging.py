@@ -59,13 +59,10 @@ def judge_error(section: Section, bound: str, what: str, error: float, uncertain
     that neither verdict is certain; fails where all of the interval is outside."""
     bounds: dict[str, Bound] = getattr(BOUNDS, section)
     limit, value = bounds[bound].limit, abs(error)
-    within = value + uncertainty <= limit
-    outcome = "within" if within else "OUTSIDE" if value - uncertainty > limit else "INCONCLUSIVE"
+    certain = value + uncertainty <= limit or value - uncertainty > limit
+    outcome = ("within" if value <= limit else "OUTSIDE") if certain else "INCONCLUSIVE"
     verdict = Verdict(outcome, f"{what}, {bound}", value, limit, uncertainty)
-    verdicts.append(verdict)
-    if outcome == "INCONCLUSIVE":
-        pytest.skip(f"inconclusive: uncertain by {uncertainty:.1%}; {verdict}")
-    assert within, str(verdict)
+    _deliver(verdict, f"uncertain by {uncertainty:.1%}")
 
 
 def judge(section: Section, bound: str, what: str, value: float, noise: float, at_least: bool = False) -> None:
@@ -79,7 +76,12 @@ def judge(section: Section, bound: str, what: str, value: float, noise: float, a
     inside = (operator.ge if at_least else operator.le)(value, limit)
     outcome = "INCONCLUSIVE" if not noise <= quiet else "within" if inside else "OUTSIDE"
     verdict = Verdict(outcome, f"{what}, {bound}", value, limit, noise)
+    _deliver(verdict, f"noise {noise:.1%}, above {quiet:.0%}")
+
+
+def _deliver(verdict: Verdict, doubt: str) -> None:
+    """Note a verdict for the summary, and let the test end as it says."""
     verdicts.append(verdict)
-    if outcome == "INCONCLUSIVE":
-        pytest.skip(f"inconclusive: noise {noise:.1%}, above {quiet:.0%}; {verdict}")
-    assert inside, str(verdict)
+    if verdict.outcome == "INCONCLUSIVE":
+        pytest.skip(f"inconclusive: {doubt}; {verdict}")
+    assert verdict.outcome == "within", str(verdict)
