@@ -1,4 +1,7 @@
-"""Operators that are no matrix products, drawn at random, and what ONNX Runtime computes for them."""
+"""Operators that are no matrix products, drawn at random, and what ONNX Runtime computes for them.
+
+Longer than other modules: one strategy and one ONNX node for each family, which tests draw from together.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,16 @@
-"""Devices for tests of the executor, the same on machines with and without a GPU."""
+"""Devices, inputs and executors for tests, the same on machines with and without a GPU."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from codl.real.devices import Assignment, choose, find
+import numpy as np
+
+from codl.graph import Graph
+from codl.plan.lower import lower
+from codl.plan.model import Plan
+from codl.real.devices import Assignment, DeviceInfo, choose, find
+from codl.real.executor import Executor
 
 
 @cache
@@ -14,3 +20,12 @@ def halves() -> Assignment:
     parts = [info for info in find() if info.root == whole.id and info.id != whole.id]
     first, second = parts or (whole, whole)
     return choose(cpu=second.id, gpu=first.id)
+
+
+def inputs_of(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(graph.tensors[name].shape).astype(np.float32) for name in graph.inputs}
+
+
+def executor_of(graph: Graph, plan: Plan, devices: Assignment | dict[str, DeviceInfo], **options: float) -> Executor:
+    return Executor(graph, lower(graph, plan), devices, **options)

@@ -9,6 +9,8 @@
 What is fitted to what: unit times of MACE's kernels to the CPU-alone and GPU-alone latencies and to the single-operator
 figures of the CoDL paper, by maximum a posteriori with log-normal priors. Rates are shared within a family of
 processors; a chip has one factor for compute and one for memory. No co-executed network is ever read.
+
+Longer than other modules: the one command that makes these files, with what it prints to be judged by.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
 
 GPU kernels are fitted to the latency of each operator, CPU kernels to whole networks on each core set: one kernel
 library a core set (`tflite-1large`, ...), since the table has no operators there.
+
+Longer than other modules: the one command that makes these files, with what it prints to be judged by.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The partition geometry against definitions that enumerate elements: what is computed where, and what that reads."""
+"""The partition geometry against definitions that enumerate elements: what is computed where, and what that reads.
+
+Longer than other modules: the four steps of one geometry (boxes, windows, cuts, chains), which mutation tests
+take as one.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from codl.region import Region
 from codl.runs import Workspace, with_own_kernels
 from codl.tasks import TaskKind
 from tests.graphs import Builder, networks, residual
-from tests.opencl import halves
+from tests.opencl import halves, inputs_of
 from tests.plans import placed, plan_of, plans, split
 
 
@@ -33,15 +33,10 @@ def devices() -> Assignment:
     return halves()
 
 
-def inputs_of(graph: Graph) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(3)
-    return {name: rng.standard_normal(graph.tensors[name].shape).astype(np.float32) for name in graph.inputs}
-
-
 def run(graph: Graph, plan: Plan, devices: Assignment | dict) -> dict[str, np.ndarray]:
     with Executor(graph, lower(graph, plan), devices) as executor:
-        executor.run(inputs_of(graph))  # the second run must not see what the first left behind
-        return executor.run(inputs_of(graph))[0]
+        executor.run(inputs_of(graph, seed=3))  # the second run must not see what the first left behind
+        return executor.run(inputs_of(graph, seed=3))[0]
 
 
 def on_images(graph: Graph, buffers: tuple[str, ...] = (), **fields) -> Plan:

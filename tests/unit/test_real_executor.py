@@ -5,29 +5,24 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
-from codl import onnx_reader
-from codl.errors import DeviceError, InputError, ModelError, PlanError
+from codl.errors import DeviceError, InputError, PlanError
 from codl.graph import Graph
 from codl.ops import Dimension
 from codl.plan.lower import lower
-from codl.plan.model import Plan
 from codl.real import lanes, memory, worker
-from codl.real.devices import Assignment, DeviceInfo, choose
+from codl.real.devices import Assignment, choose
 from codl.real.executor import Executor
 from codl.real.measure import measure
-from codl.real.reference import max_relative_error, run_onnxruntime
+from codl.real.reference import max_relative_error
 from codl.tasks import HOST_LANE, TaskKind
 from tests.graphs import Builder, residual
-from tests.opencl import halves
+from tests.opencl import executor_of, halves, inputs_of
 from tests.plans import placed, plans, split
 
 HALVED = {
@@ -50,15 +45,6 @@ def devices() -> Assignment:
 @pytest.fixture(scope="module")
 def network() -> Graph:
     return residual()
-
-
-def inputs_of(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {name: rng.standard_normal(graph.tensors[name].shape).astype(np.float32) for name in graph.inputs}
-
-
-def executor_of(graph: Graph, plan: Plan, devices: Assignment | dict[str, DeviceInfo], **options: float) -> Executor:
-    return Executor(graph, lower(graph, plan), devices, **options)
 
 
 @pytest.fixture(scope="module")
@@ -236,62 +222,6 @@ def test_memory_is_accounted_for(network: Graph, devices: Assignment) -> None:
         assert weights + tensors <= executor.memory_bytes < 4 * (weights + tensors) + 100_000
 
 
-# -- the fallback ------------------------------------------------------------------------------------------------------
-
-
-def fallback_model() -> onnx.ModelProto:
-    """conv, an operator without kernels, and one with outputs of two dtypes."""
-    weights = np.random.default_rng(3).standard_normal((4, 3, 3, 3)).astype(np.float32)
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
-        helper.make_node("Selu", ["c"], ["s"]),
-        helper.make_node("TopK", ["s", "k"], ["v", "i"], axis=1),
-        helper.make_node("Relu", ["v"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes, "fallback", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
-        [
-            helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 8, 8]),
-            helper.make_tensor_value_info("i", TensorProto.INT64, [1, 2, 8, 8]),
-        ],
-        [onnx.numpy_helper.from_array(weights, "w"), onnx.numpy_helper.from_array(np.array([2]), "k")],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-
-
-@pytest.mark.parametrize("make", [lambda g: placed(g, "cpu"), lambda g: split(g, Dimension.HEIGHT)])
-def test_operators_without_kernels_run_through_onnxruntime(make: Callable[[Graph], Plan], devices: Assignment) -> None:
-    model = fallback_model()
-    graph = onnx_reader.read(model)
-    x = inputs_of(graph)
-    with executor_of(graph, make(graph), devices) as executor:
-        outputs, trace = executor.run(x, trace=True)
-        assert trace is not None
-        assert len(executor.fallbacks) == 1  # neighbours share a session
-        assert 0 < executor.fallback_share(trace) < 1
-    assert max_relative_error(outputs, run_onnxruntime(model.SerializeToString(), x)) < 1e-5
-    assert outputs["i"].dtype == np.int64
-    spans = [span for span in trace.spans if span.op in executor.fallbacks and span.kind == "kernel"]
-    assert {span.lane for span in spans} == {"cpu"}
-    assert set(str(trace.environment["fallbacks"]).split(", ")) == set(executor.fallbacks)
-
-
-def test_a_failing_operator_is_named(devices: Assignment) -> None:
-    """An index beyond its table: only ONNX Runtime can find out, at run time."""
-    nodes = [helper.make_node("Gather", ["t", "i"], ["y"])]
-    graph_proto = helper.make_graph(
-        nodes, "gather", [helper.make_tensor_value_info("i", TensorProto.INT64, [1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-        [onnx.numpy_helper.from_array(np.ones(3, np.float32), "t")],
-    )  # fmt: skip
-    graph = onnx_reader.read(helper.make_model(graph_proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
-    with executor_of(graph, placed(graph, "cpu"), devices) as executor:
-        assert executor.run({"i": np.array([2])})[0]["y"] == 1
-        with pytest.raises(ModelError, match=r"Gather, through the fallback\): ONNX Runtime fails"):
-            executor.run({"i": np.array([99])})
-        assert executor.run({"i": np.array([2])})[0]["y"] == 1
-
-
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
@@ -391,29 +321,3 @@ def test_closed_executors_leave_no_thread(network: Graph, devices: Assignment) -
     assert not thread.is_alive()
     with pytest.raises(DeviceError, match="closed"):
         executor.run(inputs_of(network))
-
-
-# -- comparing outputs -------------------------------------------------------------------------------------------------
-
-
-def test_relative_error() -> None:
-    reference = {"y": np.array([1.0, -4.0, 0.0], np.float32)}
-    assert max_relative_error({"y": np.array([1.0, -4.0, 0.4], np.float32)}, reference) == pytest.approx(0.1)
-    assert max_relative_error({"y": np.array([1.0, -4.0, np.nan], np.float32)}, reference) == float("inf")
-    special = {"y": np.array([np.inf, -np.inf, np.nan, 2.0])}
-    assert max_relative_error({"y": special["y"].copy()}, special) == 0
-    assert max_relative_error({"y": np.array([np.inf, np.inf, np.nan, 2.0])}, special) == float("inf")
-    assert max_relative_error({"y": np.array([1, 2])}, {"y": np.array([1, 2])}) == 0
-    assert max_relative_error({"y": np.array([1, 3])}, {"y": np.array([1, 2])}) == float("inf")
-    assert max_relative_error({"y": np.zeros((0, 2))}, {"y": np.zeros((0, 2))}) == 0
-    with pytest.raises(InputError, match="'y' is missing"):
-        max_relative_error({}, reference)
-    with pytest.raises(InputError, match="shape"):
-        max_relative_error({"y": np.zeros(2, np.float32)}, reference)
-
-
-def test_onnxruntime_says_what_it_misses() -> None:
-    with pytest.raises(InputError, match="input 'x' is missing"):
-        run_onnxruntime(fallback_model().SerializeToString(), {})
-    with pytest.raises(ModelError, match="ONNX Runtime refuses it"):
-        run_onnxruntime(b"nonsense", {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +26,7 @@ from codl.switching import Switcher
 from codl.tasks import TaskGraph, TaskKind, joined
 from tests.graphs import networks, residual
 from tests.machines import Price, Prices, kernel, machine, task_graph
-from tests.opencl import halves
+from tests.opencl import halves, inputs_of
 from tests.plans import placed, plan_of, plans, split
 from tests.serving import MS, program, workload
 
@@ -155,11 +154,6 @@ PAIRS = {
         split(graph, Dimension.HEIGHT, 0.3, sharing="copied"), placed(graph, "gpu", sharing="copied"),
     ),
 }  # fmt: skip
-
-
-def inputs_of(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {name: rng.standard_normal(graph.tensors[name].shape).astype(np.float32) for name in graph.inputs}
 
 
 @pytest.mark.parametrize("pair", PAIRS)
