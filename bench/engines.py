@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-
-Run = Callable[[], list[np.ndarray]]
-"""One inference on the input given at loading, from the caller's array to arrays that the caller may read."""
+from turns import Run
 
 
 class CannotRead(Exception):

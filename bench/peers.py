@@ -3,10 +3,11 @@
     python bench/peers.py [--networks vgg16 ...] [--seconds 20] [--json peers.json] [--update docs/performance.md]
 
 Every figure is the wall time of one call, from the caller's array to arrays that the caller may read, so that changes
-of layout count. The contestants take turns; after each change one call is not counted (it pays for the other's caches
-and sleeping threads). Ratios are medians of ratios of neighbouring measurements. Each network has a process of its
-own; engines that are not installed, or cannot read a network, are named with the reason. `codl` is the whole CPU
-device, `codl on two` the plan of `--planner` over its two halves. The first run on a machine calibrates it (a minute).
+of layout count. The contestants take turns, each in a process of its own that is stopped while the others run
+(`bench/turns.py`); in each turn one call is not counted (it pays for the other's caches and sleeping threads), and the
+median of the next ones, a tenth of a second of them, is. Ratios are medians of ratios of one round's turns. Engines
+that are not installed, or cannot read a network, are named with the reason. `codl` is the whole CPU device,
+`codl on two` the plan of `--planner` over its two halves. The first run on a machine calibrates it (minutes).
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from statistics import geometric_mean, median
@@ -31,8 +31,9 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).parent))  # run as a script, or by its path from anywhere
 
-from engines import PEERS, CannotRead, Run, version
+from engines import PEERS, version
 from networks import NETWORKS
+from turns import Contestant, Run, Unavailable
 
 from codl.io import atomic_path, write_json
 
@@ -45,23 +46,23 @@ MARKERS = ("<!-- table of bench/peers.py -->", "<!-- end of table -->")
 _MOST_ROUNDS, _LEAST_ROUNDS = 60, 5
 
 
-# -- one network, in a process of its own ------------------------------------------------------------------------------
+# -- one network -------------------------------------------------------------------------------------------------------
 
 
-def contestants(path: Path, data: np.ndarray, threads: int, planner: str) -> tuple[dict[str, Run], dict[str, str]]:
+def contestants(
+    path: Path, data: np.ndarray, threads: int, planner: str, stack: ExitStack
+) -> tuple[dict[str, Contestant], dict[str, str]]:
     """What runs, by label; and why the others do not."""
-    runs: dict[str, Run] = {}
+    wanted: dict[str, tuple[Any, ...]] = {label: (load, path, data, threads) for label, (load, _) in PEERS.items()}
+    wanted |= {WHOLE: (_whole, path, data, planner), TWO: (_two, path, data, planner)}
+    found: dict[str, Contestant] = {}
     missing: dict[str, str] = {}
-    for label, (load_peer, _) in PEERS.items():
+    for label, (load, *arguments) in wanted.items():
         try:
-            runs[label] = load_peer(path, data, threads)
-        except ImportError as error:
-            missing[label] = f"not installed: {error}"
-        except (CannotRead, RuntimeError, subprocess.TimeoutExpired) as error:
-            missing[label] = f"cannot read it: {error}"
-    for label, load in ((WHOLE, _whole), (TWO, _two)):
-        runs[label] = load(path, data, planner)
-    return runs, missing
+            found[label] = stack.enter_context(Contestant(load, *arguments))
+        except Unavailable as error:
+            missing[label] = str(error)
+    return found, missing
 
 
 def _whole(path: Path, data: np.ndarray, planner: str) -> Run:
@@ -83,43 +84,39 @@ def _session(path: Path, data: np.ndarray, planner: str, devices: tuple[str, str
     return lambda: session.run(feed)
 
 
-def interleaved(runs: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
+def interleaved(runs: Mapping[str, Contestant], seconds: float) -> dict[str, list[float]]:
     """Wall times in ms by label, one a round; at least `_LEAST_ROUNDS` rounds, however long they take."""
     times: dict[str, list[float]] = {label: [] for label in runs}
     began = time.perf_counter()
     for index in range(_MOST_ROUNDS):
         for label, run in runs.items():
-            run()
-            before = time.perf_counter()
-            run()
-            times[label].append((time.perf_counter() - before) * 1e3)
+            times[label].append(run.turn())
         if index + 1 >= _LEAST_ROUNDS and time.perf_counter() - began > seconds:
             break
     return times
 
 
-def errors(runs: Mapping[str, Run]) -> dict[str, float]:
+def errors(runs: Mapping[str, Contestant]) -> dict[str, float]:
     """Of each contestant's outputs against the first one's."""
-    first, *_ = runs
-    expected = [np.array(output) for output in runs[first]()]
+    first, *_ = runs.values()
     found = {}
     for label, run in runs.items():
-        outputs = [np.array(output).reshape(want.shape) for output, want in zip(run(), expected, strict=True)]
-        found[label] = max(
-            float(np.abs(have - want).max() / np.abs(want).max()) for have, want in zip(outputs, expected, strict=True)
-        )
+        pairs = [(have.reshape(want.shape), want) for have, want in zip(run.outputs, first.outputs, strict=True)]
+        found[label] = max(float(np.abs(have - want).max() / np.abs(want).max()) for have, want in pairs)
     return found
 
 
 def measure(name: str, threads: int, seconds: float, planner: str) -> dict[str, Any]:
     """The row of one network."""
-    with tempfile.TemporaryDirectory(prefix="codl-peers-") as folder:
+    with tempfile.TemporaryDirectory(prefix="codl-peers-") as folder, ExitStack() as stack:
         path = Path(folder) / f"{name}.onnx"
         model = NETWORKS[name]()
         shape = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
         onnx.save(model, path)
         data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        runs, missing = contestants(path, data, threads, planner)
+        runs, missing = contestants(path, data, threads, planner, stack)
+        if WHOLE in missing or TWO in missing:
+            return {"network": name, "failed": missing.get(WHOLE) or missing[TWO]}
         deviation = errors(runs)
         times = interleaved(runs, seconds)
     peers = [label for label in runs if label in PEERS]
@@ -144,21 +141,6 @@ def measure(name: str, threads: int, seconds: float, planner: str) -> dict[str, 
 
 
 # -- all networks ------------------------------------------------------------------------------------------------------
-
-
-def in_own_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The row of a network, measured by this script in another process; a crash costs this row only."""
-    with tempfile.TemporaryDirectory(prefix="codl-peers-") as folder:
-        out = Path(folder) / "row.json"
-        command = [
-            sys.executable, __file__, "--one", name, "--json", str(out), "--seconds", str(arguments.seconds),
-            "--threads", str(arguments.threads), "--planner", arguments.planner,
-        ]  # fmt: skip
-        done = subprocess.run(command, stdout=sys.stderr, check=False)
-        with suppress(OSError, ValueError):
-            row: dict[str, Any] = json.loads(out.read_text())
-            return row
-    return {"network": name, "failed": f"exit code {done.returncode}; its messages are above"}
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -272,18 +254,13 @@ def main() -> None:
     parser.add_argument("--planner", default="optimal", help="of the plan over two halves")
     parser.add_argument("--json", type=Path, help="write what is measured, network by network; go on from it")
     parser.add_argument("--update", type=Path, metavar="DOCUMENT", help="replace the table in this document")
-    parser.add_argument("--one", choices=NETWORKS, metavar="NAME", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        row = measure(arguments.one, arguments.threads, arguments.seconds, arguments.planner)
-        arguments.json.write_text(json.dumps(row))
-        return
     facts = environment(arguments.threads)
     rows = kept(arguments.json, facts) if arguments.json else {}
     for name in arguments.networks:
         if name not in rows:
             print(f"{name} ...", file=sys.stderr, flush=True)
-            rows[name] = in_own_process(name, arguments)
+            rows[name] = measure(name, arguments.threads, arguments.seconds, arguments.planner)
             if arguments.json:
                 write_json(arguments.json, {"environment": facts, "rows": list(rows.values())})
     text = report([rows[name] for name in arguments.networks], facts)
