@@ -39,8 +39,11 @@ class Boxes:
             raise InputError(f"a tensor of shape {shape} is too large to plan for")
         self.shape = shape
         self.whole: Ids = np.array([(0, extent) for extent in shape], dtype=np.int64).reshape(len(shape), 2)
-        self._extents = self.whole[:, 1]
-        self._digits = np.array([prod(shape[:axis]) ** 2 for axis in range(len(shape))], dtype=np.int64)
+        digits = [prod(shape[:axis]) ** 2 for axis in range(len(shape))]
+        pairs = [(extent * digit, digit) for extent, digit in zip(shape, digits, strict=True)]
+        self._digits: Ids = np.array(pairs, dtype=np.int64).reshape(-1)
+        """what each start and each stop counts in a code"""
+        self._ones = self._digits[1::2].sum()
         self.full = 0 if prod(shape) else NOTHING
         """the number of the whole tensor"""
         self.count = self.full + 1
@@ -61,14 +64,13 @@ class Boxes:
 
     def ids(self, ranges: Ids) -> Ids:
         """The numbers of boxes given as (boxes, axes, 2); `NOTHING` for empty ones."""
-        starts, stops = ranges[:, :, 0], ranges[:, :, 1]
-        filled = stops > starts
+        filled = ranges[:, :, 1] > ranges[:, :, 0]
         if not filled.all():
             some = filled.all(axis=1)
             ids = np.full(len(ranges), NOTHING, dtype=np.int64)
             ids[some] = self.ids(ranges[some])
             return ids
-        codes = (starts * self._extents + (stops - 1)) @ self._digits
+        codes = ranges.reshape(len(ranges), len(self._digits)) @ self._digits - self._ones
         places = self._codes.searchsorted(codes)
         fresh = self._codes[places] != codes
         if fresh.any():
@@ -81,13 +83,13 @@ class Boxes:
         """Number boxes that turned up; some may be the same."""
         codes, firsts = np.unique(codes, return_index=True)
         rows = rows[firsts]
-        while self.count + len(rows) > len(self._ranges):
-            self._ranges = np.concatenate([self._ranges, np.zeros_like(self._ranges)])
-            self._sizes = np.concatenate([self._sizes, np.zeros(len(self._sizes) - 1)])
-        new = np.arange(self.count, self.count + len(rows))
-        self._ranges[new] = rows
-        self._sizes[new] = np.prod(rows[:, :, 1] - rows[:, :, 0], axis=1, dtype=np.float64)
-        self.count += len(rows)
+        known, self.count = self.count, self.count + len(rows)
+        if self.count > len(self._ranges):
+            self._ranges = np.concatenate([self._ranges, np.zeros((self.count, *self.whole.shape), dtype=np.int64)])
+            self._sizes = np.concatenate([self._sizes, np.zeros(self.count)])
+        self._ranges[known : self.count] = rows
+        self._sizes[known : self.count] = (rows[:, :, 1] - rows[:, :, 0]).astype(np.float64).prod(axis=1)
+        new = np.arange(known, self.count)
         codes, numbers = np.concatenate([self._codes, codes]), np.concatenate([self._numbers, new])
         order = np.argsort(codes, kind="stable")
         self._codes, self._numbers = codes[order], numbers[order]

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from codl.ops import Dimension
+from codl.plan.boxes import Floats
 from codl.plan.columns import Columns
 from codl.plan.problem import Problem
-from codl.plan.singles import Decision, Isolated, best_single, decision
+from codl.plan.singles import Decision, Isolated, best_placement, best_single, decision, weighed
 
 LONGEST = 32
 """Most operators in a chain."""
@@ -43,51 +44,51 @@ def greedy(problem: Problem, dimensions: Sequence[Dimension], longest: int = LON
     A chain's ratio lies within `Problem.delta` of the ratio of every member that would be split alone. A member that
     would be placed on one processor alone joins at any ratio.
     """
-    search = _Search(problem, longest)
-    count = len(problem.graph)
-    if len(problem.pair) > 1:
-        backwards = zip(range(count - 1, -1, -1), problem.tables.sweep(dimensions, problem.grid, longest), strict=True)
-        heads = [search.step(head, columns) for head, columns in backwards][::-1]
-    else:
-        heads = [search.step(head, None) for head in range(count)]
-    decisions: list[Decision] = []
-    at = 0
-    while at < count:
-        decisions.append(heads[at][1])
-        at = decisions[-1].stop + 1
-    return Greedy([alone for alone, _ in heads], decisions)
+    isolated = Isolated(problem)
+    if len(problem.pair) < 2:
+        alone = [best_placement(isolated, index) for index in range(len(problem.graph))]
+        return Greedy(alone, alone)
+    heads = weighed(isolated, dimensions, longest)
+    alone = [best_single(isolated, columns, values) for columns, values in heads]
+    members = _Members(alone, problem, longest)
+    chained: list[Decision] = []
+    while (at := chained[-1].stop + 1 if chained else 0) < len(alone):
+        chained.append(members.best_chain(*heads[at]) or alone[at])
+    return Greedy(alone, chained)
 
 
-class _Search:
-    """Walks from the last operator to the first; knows the best decision for each operator alone so far."""
+class _Members:
+    """What operators decided alone mean for chains of them.
 
-    def __init__(self, problem: Problem, longest: int) -> None:
-        self.problem = problem
-        self.isolated = Isolated(problem)
-        self.longest = longest
+    Args:
+        alone: by operator.
+    """
+
+    def __init__(self, alone: Sequence[Decision], problem: Problem, longest: int) -> None:
         # Cuts are whole blocks, so a ratio of 0.5 may stand for 0.53: half a step is allowed on top.
-        self.reach = problem.delta + problem.ratio_step / 2
-        self.alone, self.least, self.most = self.bounds = np.zeros((3, len(problem.graph)))
-        """by stop, of the operators head..stop: their value alone, and the ratios within reach of all that would be
-        split alone"""
-        self.least[:], self.most[:] = -np.inf, np.inf
+        reach = problem.delta + problem.ratio_step / 2
+        split = np.array([decision.dimension is not None for decision in alone])
+        ratio = np.array([decision.ratio for decision in alone])
+        size = (longest, len(alone))
+        self.value, self.least, self.most = np.zeros(size), np.full(size, -np.inf), np.full(size, np.inf)
+        """by length less one and first operator: the sum of the members' values, and the ratios within reach of all
+        that would be split alone"""
+        self.value[0] = [decision.value for decision in alone]
+        self.least[0, split], self.most[0, split] = ratio[split] - reach, ratio[split] + reach
+        for more in range(1, min(size)):
+            heads, behind = slice(len(alone) - more), slice(1, len(alone) - more + 1)
+            self.value[more, heads] = self.value[more - 1, behind] + self.value[0, heads]
+            self.least[more, heads] = np.maximum(self.least[more - 1, behind], self.least[0, heads])
+            self.most[more, heads] = np.minimum(self.most[more - 1, behind], self.most[0, heads])
 
-    def step(self, head: int, columns: Columns | None) -> tuple[Decision, Decision]:
-        """`head` alone, and the chain from `head` on that gains most; again `head` alone where none gains."""
-        values = None if columns is None else self.isolated.values(columns)
-        single = best_single(self.isolated, head, columns, values)
-        window = slice(head, head + self.longest)
-        self.alone[window] += single.value
-        if single.dimension is not None:
-            self.least[window] = np.maximum(self.least[window], single.ratio - self.reach)
-            self.most[window] = np.minimum(self.most[window], single.ratio + self.reach)
-        if columns is None or values is None:
-            return single, single
-        alone, least, most = self.bounds[:, columns.stop]
-        ratios = columns.cut / self.problem.extents[columns.dimension, columns.stop]
-        allowed = (ratios >= least) & (ratios <= most) & (columns.stop > head)
-        gains = np.where(allowed, alone - values, -np.inf)
-        column = int(np.argmax(gains))
-        if not gains[column] > 0:
-            return single, single
-        return single, decision(self.problem, columns, column, float(values[column]))
+    def best_chain(self, columns: Columns, values: Floats) -> Decision | None:
+        """Of the chains of more than one operator, the one that gains most over its members alone, if any gains."""
+        longer = slice(columns.alone, None)
+        values, ratio = values[longer], columns.ends.ratio[columns.end[longer]]
+        which = columns.stop[longer] - columns.start, columns.start
+        allowed = (ratio >= self.least[which]) & (ratio <= self.most[which])
+        gains = np.where(allowed, self.value[which] - values, -np.inf)
+        column = int(np.argmax(gains)) if len(gains) else 0
+        if not len(gains) or not gains[column] > 0:
+            return None
+        return decision(columns, columns.alone + column, float(values[column]))

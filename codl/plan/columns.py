@@ -1,10 +1,9 @@
-"""Chains that a planner weighs side by side, one column each."""
+"""Chains that a planner weighs side by side, one column each, and the cuts that they may end with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,69 +16,69 @@ DIMENSIONS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL, Dimension.WIDTH)
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """All ways to cut an operator in two that a sweep weighs, operator by operator: what chains end with.
+
+    Rows of arrays that have two are the processors.
+
+    Args:
+        stop: the position of the operator, ascending.
+        dimension: what it is cut along, as an index into `DIMENSIONS`.
+        cut: rows or channels of its output that the first processor computes; `ratio`: their share.
+        parts: the boxes of its output (numbers of `Tables.boxes` of that tensor), (2, ends).
+        part_bytes: their sizes.
+        longer: whether chains of more than one operator may end with it.
+        first: by operator, the index of its first end; then the number of all.
+    """
+
+    stop: Ids
+    dimension: Ids
+    cut: Ids
+    ratio: Floats
+    parts: Ids
+    part_bytes: Floats
+    longer: NDArray[np.bool_]
+    first: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     """Chains that begin with operator `start` and are cut in two: one column a chain, dimension and cut.
 
-    Rows of arrays that have two are the processors. Shorter chains come first.
-
     Args:
-        what: the dimension that each chain is cut along (an index into `DIMENSIONS`), the position of its last
-            operator, and the rows or channels of that one's output that the first processor computes, (3, columns).
+        end: what each chain ends with, as an index into `ends`; ascending, so that shorter chains come first.
         costs: (ns, bytes of memory traffic, joules) of all kernels of a processor, halo included: (2, columns, 3).
-        parts: boxes of the last operator's output (numbers of `Tables.boxes` of that tensor), (2, columns).
-        part_bytes: their sizes.
         needs: by tensor from before the chain, the boxes that each processor reads, (2, columns).
     """
 
     start: int
-    what: Ids
+    ends: Ends
+    end: Ids
     costs: Floats
-    parts: Ids
-    part_bytes: Floats
     needs: Mapping[str, Ids]
 
     @property
-    def dimension(self) -> Ids:
-        row: Ids = self.what[0]
-        return row
-
-    @property
     def stop(self) -> Ids:
-        row: Ids = self.what[1]
-        return row
+        """The position of each chain's last operator."""
+        return self.ends.stop[self.end]
 
     @property
-    def cut(self) -> Ids:
-        row: Ids = self.what[2]
-        return row
+    def part_bytes(self) -> Floats:
+        """Of the last operator's output, (2, columns)."""
+        return self.ends.part_bytes[:, self.end]
 
     @property
-    def ns(self) -> Floats:
-        """Kernel time by processor, (2, columns)."""
-        ns: Floats = self.costs[:, :, 0]
-        return ns
-
-    @property
-    def nbytes(self) -> Floats:
-        """Memory traffic of both processors, (columns,)."""
-        nbytes: Floats = self.costs[0, :, 1] + self.costs[1, :, 1]
-        return nbytes
-
-    @property
-    def joules(self) -> Floats:
-        """Of the kernels of both processors, (columns,)."""
-        joules: Floats = self.costs[0, :, 2] + self.costs[1, :, 2]
-        return joules
+    def alone(self) -> int:
+        """The number of columns with `start` alone, which are the first ones."""
+        return int(self.end.searchsorted(self.ends.first[self.start + 1]))
 
     def at(self, chosen: Ids | NDArray[np.bool_]) -> Columns:
         """Some of the columns."""
-        return Columns(
-            self.start, self.what[:, chosen], self.costs[:, chosen], self.parts[:, chosen], self.part_bytes[:, chosen],
-            {value: ids[:, chosen] for value, ids in self.needs.items()},
-        )  # fmt: skip
+        needs = {value: ids[:, chosen] for value, ids in self.needs.items()}
+        return Columns(self.start, self.ends, self.end[chosen], self.costs[:, chosen], needs)
 
     def __len__(self) -> int:
-        return len(self.what[0])
+        return len(self.end)
 
 
 def joined_needs(parts: Sequence[tuple[Mapping[str, Ids], int]]) -> dict[str, Ids]:
@@ -93,15 +92,3 @@ def joined_needs(parts: Sequence[tuple[Mapping[str, Ids], int]]) -> dict[str, Id
         rows = [read[value] if value in read else np.full((2, count), NOTHING, dtype=np.int64) for read, count in parts]
         needs[value] = np.concatenate(rows, axis=1)
     return needs
-
-
-def joined(parts: Sequence[Columns]) -> Columns | None:
-    """Columns side by side, None for none."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    needs = joined_needs([(part.needs, len(part)) for part in parts])
-
-    def field(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts], axis=1)
-
-    return Columns(parts[0].start, field("what"), field("costs"), field("parts"), field("part_bytes"), needs)

@@ -23,7 +23,7 @@ from codl.plan.model import Chain, Plan
 from codl.plan.partition import external_reads
 from codl.plan.problem import Problem
 from codl.plan.sharing import Fetch, Share
-from codl.plan.singles import Isolated
+from codl.plan.singles import Isolated, weighed
 
 TERMS = ("compute", "transform, copy", "map, unmap", "sync")
 """What the cost of an alternative is made of, in the order of `Alternative.terms`."""
@@ -197,16 +197,16 @@ class _Costing:
     def best_splits(self) -> list[tuple[Alternative, ...]]:
         """By operator, the best of the planner's ratios along each dimension."""
         problem = self.problem
-        count = len(problem.graph)
-        found: list[list[Alternative]] = [[] for _ in range(count)]
+        found: list[list[Alternative]] = [[] for _ in problem.graph.nodes]
         if len(problem.pair) < 2:
             return [tuple(each) for each in found]
         for dimension in DIMENSIONS[:2]:
-            backwards = problem.tables.sweep([dimension], problem.grid)
-            for index, columns in zip(range(count - 1, -1, -1), backwards, strict=True):
-                if columns is not None:
-                    cut = int(columns.cut[int(np.argmin(self.isolated.values(columns)))])
-                    found[index].append(self.alternative(problem.split(index, index, dimension, cut)))
+            for columns, values in weighed(self.isolated, [dimension]):
+                if len(columns):
+                    cut = int(columns.ends.cut[columns.end[np.argmin(values)]])
+                    found[columns.start].append(
+                        self.alternative(problem.split(columns.start, columns.start, dimension, cut))
+                    )
         return [tuple(each) for each in found]
 
     def alternative(self, chain: Chain) -> Alternative:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isnan
 
 import numpy as np
@@ -13,26 +12,6 @@ from codl.cost.batch import BatchCosts
 from codl.graph import Graph, Node
 from codl.ops import REGISTRY, Dimension
 from codl.plan.boxes import NOTHING, UNKNOWN, Boxes, Floats, Ids
-from codl.region import Region
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The ways to cut an operator in two, one column each.
-
-    Args:
-        dimension: what it is cut along, as an index into `codl.plan.columns.DIMENSIONS`.
-        cut: rows or channels of its output that the first processor computes.
-        parts: the boxes of its output, (2, columns).
-        part_bytes: their sizes.
-        likely: boxes of its output that chains which end or go on here will ask about.
-    """
-
-    dimension: Ids
-    cut: Ids
-    parts: Ids
-    part_bytes: Floats
-    likely: Ids
 
 
 class OperatorTable:
@@ -53,7 +32,7 @@ class OperatorTable:
         self.processors = processors
         self.dimensions: Mapping[Dimension, int] = REGISTRY[node].dimensions(graph, node)
         self._rows = np.arange(len(processors))[:, None]
-        self._costed = self._read = 0
+        self._read = 0
         self._costs = np.zeros((len(processors), 1, 4))
         self._reads: Ids = np.full((len(self.inputs), 1), NOTHING, dtype=np.int64)
 
@@ -61,43 +40,34 @@ class OperatorTable:
         """(ns, bytes of memory traffic, joules) of the boxes `ids[p]` on each processor p; zero for the empty box.
 
         Args:
-            ids: (processors, boxes).
+            ids: (processors, boxes), all of which were learned.
 
         Returns:
             (processors, boxes, 3)
         """
-        self._grow()
         rows: Floats = self._costs[self._rows, ids, :3]
-        if self._costed < self.out.count and (unknown := np.isnan(rows[:, :, 0])).any():
-            fresh = np.unique(ids[unknown])
-            (costs,) = self.batch.kernels([(self.node, self.out.ranges[fresh])], self.processors)
-            self.learn(fresh, costs)
-            rows = self._costs[self._rows, ids, :3]
         return rows
 
-    def _grow(self) -> None:
+    def unknown(self, asked: Sequence[Ids]) -> Ids:
+        """Those boxes whose costs were not learned yet."""
         size = self._costs.shape[1]
         if size <= self.out.count:  # one column more than boxes: the last is the empty box's
-            grown = np.full((len(self.processors), 2 * self.out.count + 8, 4), np.nan)
+            grown = np.full((len(self.processors), self.out.count + 1, 4), np.nan)
             grown[:, : size - 1] = self._costs[:, :-1]
-            grown[:, -1] = 0.0
+            grown[:, NOTHING] = 0.0
             self._costs = grown
-
-    def unknown(self, ids: Ids) -> Ids:
-        """Those of some boxes whose costs are not known."""
-        self._grow()
-        found: Ids = ids[np.isnan(self._costs[0, ids, 0])]
-        return found
+        missing = np.zeros(self._costs.shape[1], dtype=bool)
+        for ids in asked:
+            missing[ids] = True
+        missing &= np.isnan(self._costs[0, :, 0])
+        return np.flatnonzero(missing)
 
     def learn(self, ids: Ids, costs: Floats) -> None:
         """Be told the costs of boxes, as `BatchCosts.kernels` tells them."""
-        self._grow()
-        self._costed += len(ids)
         self._costs[:, ids] = costs
 
-    def known(self, processor: int, out: Region) -> tuple[KernelCost, str] | None:
+    def known(self, processor: int, box: int) -> tuple[KernelCost, str] | None:
         """The cost of a box and the kernel variant to compute it with, if the table holds them."""
-        box = self.out.number(out)
         if not 0 <= box < self._costs.shape[1] - 1:
             return None
         ns, nbytes, joules, algorithm = self._costs[processor, box].tolist()

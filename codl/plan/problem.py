@@ -16,7 +16,6 @@ from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import REGISTRY, Dimension
 from codl.plan.boxes import Floats, Ids
-from codl.plan.columns import DIMENSIONS, Columns
 from codl.plan.evaluate import NS_PER_S, Concurrency, Parts, PlanLatency, chain_boxes, chain_parts, plan_latency
 from codl.plan.model import Chain, Plan, ProcessorUse, Reference
 from codl.plan.sharing import SharingModel
@@ -121,16 +120,15 @@ class Problem:
             )
         return able
 
-    @cached_property
-    def extents(self) -> Ids:
-        """Rows or channels of operators' outputs, (dimensions, operators) in the order of `DIMENSIONS`; 1 where an
-        operator cannot be cut."""
-        tables, count = self.tables, range(len(self.graph))
-        return np.array([[tables.extent(i, d) if d in tables.dimensions(i) else 1 for i in count] for d in DIMENSIONS])
+    def kernels(self, costs: Floats) -> Floats:
+        """The value of kernels of both processors, working at once.
 
-    def compute_ns(self, columns: Columns) -> Floats:
-        """Kernel time of each column, both processors working at once."""
-        found: Floats = self.concurrency.pair(columns.ns[0], columns.ns[1], columns.nbytes)
+        Args:
+            costs: as in `Columns`, (2, columns, 3).
+        """
+        first, second = costs
+        ns = self.concurrency.pair(first[:, 0], second[:, 0], first[:, 1] + second[:, 1])
+        found: Floats = self.value(ns, first[:, 2] + second[:, 2])
         return found
 
     def value(self, ns: Any, joules: Any) -> Any:

@@ -18,6 +18,7 @@ from codl.plan.columns import DIMENSIONS, Columns
 from codl.plan.model import Chain
 from codl.plan.problem import Problem
 from codl.plan.sharing import Fetch, SharingModel
+from codl.plan.sweep import sweep
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,19 @@ class Isolated:
             self._away = _Toll.of(self.model.fetch(rest, other), problem)
             self._back = _Toll.of(self.model.fetch(other, rest), problem)
 
-    def values(self, columns: Columns) -> Floats:
-        """Value of each column, of a pair of processors."""
-        problem, boxes, itemsize = self.problem, self.problem.tables.boxes, self.problem.tables.itemsize
+    def values(self, heads: Sequence[Columns]) -> list[Floats]:
+        """Values of the columns of several operators that one sweep found, of a pair of processors."""
+        reading = np.concatenate([self._reading(columns) for columns in heads])
+        ends, end = heads[0].ends, np.concatenate([columns.end for columns in heads])
+        if not self.model.plain:
+            back = self._back
+            reading += back.once + back.each + back.per_byte * ends.part_bytes[self.other, end]
+        values = reading + self.problem.kernels(np.concatenate([columns.costs for columns in heads], axis=1))
+        return np.split(values, np.cumsum([len(columns) for columns in heads])[:-1])
+
+    def _reading(self, columns: Columns) -> Floats:
+        """What sharing on the way in adds to the value of columns."""
+        boxes, itemsize = self.problem.tables.boxes, self.problem.tables.itemsize
         value, anything = np.zeros(len(columns)), np.zeros(len(columns), dtype=bool)
         for name, ids in columns.needs.items():
             if self.everywhere(name):
@@ -87,11 +98,7 @@ class Isolated:
                 nbytes = boxes(name).sizes(ids[self.other]) * itemsize(name)
                 value += self._away.each * some + self._away.per_byte * nbytes
         value += self._away.once * anything
-        if not self.model.plain:
-            back = self._back
-            value += back.once + back.each + back.per_byte * columns.part_bytes[self.other]
-        found: Floats = value + problem.value(problem.compute_ns(columns), columns.joules)
-        return found
+        return value
 
     def placed(self, index: int, processor: int) -> float:
         """Value of a whole operator on one processor."""
@@ -117,35 +124,35 @@ def best_placement(isolated: Isolated, index: int) -> Decision:
     return Decision(index, index, value, processor, ratio=1.0 if processor == 0 else 0.0)
 
 
-def decision(problem: Problem, columns: Columns, column: int, value: float) -> Decision:
+def weighed(isolated: Isolated, dimensions: Sequence[Dimension], longest: int = 1) -> list[tuple[Columns, Floats]]:
+    """By operator, the chains from it on that a pair of processors may share, cut at the planner's ratios, and their
+    values."""
+    problem = isolated.problem
+    heads = list(sweep(problem.tables, dimensions, problem.grid, longest))[::-1]
+    return list(zip(heads, isolated.values(heads), strict=True))
+
+
+def decision(columns: Columns, column: int, value: float) -> Decision:
     """The decision for one column."""
-    stop, cut, dimension = int(columns.stop[column]), int(columns.cut[column]), DIMENSIONS[columns.dimension[column]]
-    return Decision(columns.start, stop, value, None, dimension, cut, cut / problem.tables.extent(stop, dimension))
+    ends, end = columns.ends, columns.end[column]
+    stop, cut, ratio = int(ends.stop[end]), int(ends.cut[end]), float(ends.ratio[end])
+    return Decision(columns.start, stop, value, None, DIMENSIONS[ends.dimension[end]], cut, ratio)
 
 
 def singles(problem: Problem, dimensions: Sequence[Dimension]) -> list[Decision]:
     """For each operator the best of the ratios 0, step, ..., 1 along some dimensions; a placement if it is as good."""
     isolated = Isolated(problem)
-    count = len(problem.graph)
     if len(problem.pair) < 2:
-        return [best_placement(isolated, index) for index in range(count)]
-    backwards = zip(range(count - 1, -1, -1), problem.tables.sweep(dimensions, problem.grid), strict=True)
-    return [best_single(isolated, index, columns) for index, columns in backwards][::-1]
+        return [best_placement(isolated, index) for index in range(len(problem.graph))]
+    return [best_single(isolated, columns, values) for columns, values in weighed(isolated, dimensions)]
 
 
-def best_single(isolated: Isolated, index: int, columns: Columns | None, values: Floats | None = None) -> Decision:
-    """The best of an operator's placements and of the columns that hold it alone.
-
-    Args:
-        values: of the columns, where they are known.
-    """
-    best = best_placement(isolated, index)
-    if columns is None:
-        return best
-    if values is None:
-        values = isolated.values(columns)
-    alone = np.where(columns.stop == index, values, np.inf)
-    column = int(np.argmin(alone))
-    if alone[column] < best.value:
-        return decision(isolated.problem, columns, column, float(values[column]))
+def best_single(isolated: Isolated, columns: Columns, values: Floats) -> Decision:
+    """The best of an operator's placements and of the columns that hold it alone."""
+    best = best_placement(isolated, columns.start)
+    alone = values[: columns.alone]
+    if len(alone):
+        column = int(np.argmin(alone))
+        if alone[column] < best.value:
+            return decision(columns, column, float(alone[column]))
     return best

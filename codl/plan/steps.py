@@ -7,7 +7,7 @@ one processor (`codl.plan.branches`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from codl.plan.branches import Fork, Placed, forks, placed
 from codl.plan.columns import Columns, joined_needs
 from codl.plan.frontier import Frontier
 from codl.plan.problem import Problem
+from codl.plan.sweep import sweep
 
 LONGEST = 32
 CUTS = 64
@@ -107,14 +108,16 @@ class Ways:
         return total
 
     def _all_steps(self) -> list[Steps]:
-        sweep = self.tables.sweep(SPLITS, lambda index, dimension: None, LONGEST, self._coarse)
+        backwards = sweep(self.tables, SPLITS, lambda index, dimension: None, LONGEST, self._coarse)
         beside: dict[int, list[Fork]] = {}
         for fork in forks(self.problem.graph, LONGEST):
             beside.setdefault(fork.start, []).append(fork)
         found: list[Steps] = []
-        for start, columns in zip(range(len(self.made) - 1, -1, -1), sweep, strict=True):
-            ways = [self._placements(start)] if columns is None else [self._placements(start), self._splits(columns)]
-            ways += [step for fork in beside.get(start, ()) for step in self._branches(fork)]
+        for columns in backwards:
+            ways = [self._placements(columns.start)]
+            if len(columns):
+                ways.append(self._splits(columns))
+            ways += [step for fork in beside.get(columns.start, ()) for step in self._branches(fork)]
             found.append(joined(ways) if len(ways) > 1 else ways[0])
         return found[::-1]
 
@@ -148,24 +151,24 @@ class Ways:
         return mask
 
     def _splits(self, columns: Columns) -> Steps:
-        value = self.problem.value(self.problem.compute_ns(columns), columns.joules)
-        value = value + self.frontier.bring_home(columns.part_bytes) + self._finish(columns.stop, columns.part_bytes)
-        near = self._near_best(columns, value)
-        columns, value = columns.at(near), value[near]
-        own = columns.parts.copy()
+        ends, stop, part_bytes = columns.ends, columns.stop, columns.part_bytes
+        value = self.problem.kernels(columns.costs)
+        value = value + self.frontier.bring_home(part_bytes) + self._finish(stop, part_bytes)
+        near = np.flatnonzero(self._near_best(stop, columns.needs, value))
+        end, needs = columns.end[near], {value: ids[:, near] for value, ids in columns.needs.items()}
+        own = ends.parts[:, end]
         if self.frontier.home is not None:
             own[:] = NOTHING
-            own[self.frontier.home] = self.full[columns.stop]
-        processor = np.full(len(columns), -1)
-        chain = np.full(len(columns), -1)
-        return Steps(columns.stop, columns.cut, processor, columns.dimension, value, own, dict(columns.needs), chain)
+            own[self.frontier.home] = self.full[ends.stop[end]]
+        none = np.full(len(near), -1)
+        return Steps(ends.stop[end], ends.cut[end], none, ends.dimension[end], value[near], own, needs, none)
 
-    def _near_best(self, columns: Columns, value: Floats) -> np.ndarray:
+    def _near_best(self, stop: Ids, needs: Iterable[str], value: Floats) -> np.ndarray:
         """Columns that are not worse than another cut of the same chain by more than sharing can make up for."""
         lowest = np.full(len(self.made), np.inf)
-        np.minimum.at(lowest, columns.stop, value)
-        reading = 2 * sum(self.frontier.bound(v, 1 + len(self.reads[v])) for v in columns.needs)
-        return np.asarray(value <= lowest[columns.stop] + reading + self.leaving[columns.stop])
+        np.minimum.at(lowest, stop, value)
+        reading = 2 * sum(self.frontier.bound(v, 1 + len(self.reads[v])) for v in needs)
+        return np.asarray(value <= lowest[stop] + reading + self.leaving[stop])
 
     def _placements(self, start: int) -> Steps:
         able = self.problem.placements(start)

@@ -13,7 +13,7 @@ from codl.hardware import Hardware
 from codl.ops import Dimension
 from codl.plan.explain import Explanation, explain
 from codl.plan.problem import Problem
-from codl.plan.singles import Isolated
+from codl.plan.singles import Isolated, weighed
 from codl.region import Region
 from codl.runs import Prepared, Workspace
 
@@ -39,12 +39,11 @@ def test_alternatives_cost_what_the_planner_counts(kind: str) -> None:
     for index, each in enumerate(found):
         placed = {problem.pair[p]: isolated.placed(index, p) for p in problem.placements(index)}
         assert {next(iter(a.chain.shares)): a.total_ns for a in each.placements} == pytest.approx(placed)
-    backwards = range(len(found) - 1, -1, -1)
-    for index, columns in zip(backwards, problem.tables.sweep([Dimension.HEIGHT], problem.grid), strict=True):
-        splits = [a for a in found[index].splits if a.chain.dimension is Dimension.HEIGHT]
-        assert bool(splits) == (columns is not None)
-        if columns is not None:
-            assert splits[0].total_ns == pytest.approx(np.min(isolated.values(columns)))
+    for each, (columns, values) in zip(found, weighed(isolated, [Dimension.HEIGHT]), strict=True):
+        splits = [a for a in each.splits if a.chain.dimension is Dimension.HEIGHT]
+        assert bool(splits) == bool(len(columns))
+        if splits:
+            assert splits[0].total_ns == pytest.approx(np.min(values))
 
 
 def test_the_planner_without_chains_chooses_the_cheapest() -> None:
