@@ -13,6 +13,7 @@ Rules, the same for both interpreters:
   done to the moment when the waiting lane goes on. `why` says what is waited for. It is part of the lane's next command
   (a wait list, not a command of its own), so it starts no earlier than that command has been handed over: a late host
   is the host's time, not the synchronisation's.
+- A `SYNC` on the host lane keeps the host's thread waiting: nothing after it is handed over before.
 - `TRANSFORM` changes the data type (layout) of a part of a tensor, `MAP`/`UNMAP` hand a part of a tensor to the host
   processor and back without copying it, `COPY` moves it between memories that are not shared.
 
@@ -72,6 +73,8 @@ class Buffer:
 
 
 SHARED = "shared"
+PACKED = "packed"
+"""The algorithm of copies of many small pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,8 @@ class Task:
         chain: id of the operator chain (`c03`).
         deps: ids of tasks on other lanes (and the enqueue) that must have ended; lane order is implied.
         reads, writes: what it touches. A kernel's reads are its variable inputs, in the order of the node's inputs.
-        algorithm: for kernels, the variant that the plan chose (`direct`, `gemm`, `winograd`, ...).
+        algorithm: for kernels, the variant that the plan chose (`direct`, `gemm`, `winograd`, ...); for copies `packed`
+            where the boxes are packed into one piece of memory, moved, and unpacked.
         data_type: for kernels, `buffer` or `image`: what they read and write.
         nbytes: for transform, map, unmap, copy: size of the part handled.
         source: for copies and syncs, the lane that the data comes from.

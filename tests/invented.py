@@ -59,6 +59,8 @@ def samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: flo
         made.tasks[timed.task] = [round(ns * random.lognormal(0, jitter)) for _ in range(5)]
     for task, nbytes in sequence.copies.items():
         made.tasks[task] = [round(30_000 + nbytes / 5)] * 5
+    for task, nbytes in sequence.packed_copies.items():
+        made.tasks[task] = [round(90_000 + nbytes / 4)] * 5
     for task, nbytes in sequence.transforms.items():
         made.tasks[task] = [round(40_000 + nbytes / 8)] * 5
     for task in sequence.tasks.tasks:

@@ -12,7 +12,7 @@ from codl.calibrate.description import describe
 from codl.calibrate.measure import WARM_UPS, measure
 from codl.calibrate.network import probe_graph
 from codl.calibrate.pace import PaceMeter
-from codl.calibrate.phases import build_sequence
+from codl.calibrate.phases import build_sequence, is_wide
 from codl.calibrate.results import Results
 from codl.errors import CodlError, InputError
 from codl.hardware import HOST, Hardware, host_path, read, write
@@ -30,7 +30,7 @@ __all__ = [
 STORAGES = ("float32", "float16")
 """Number formats of weights: with float16, kernel variants that store them so are measured too, and used where they are
 faster."""
-REVISION = 5
+REVISION = 6
 """Of the method: descriptions made by an older one are not used."""
 NOISE_LIMIT = 0.25
 """A description is refused when the reference kernel's times spread by more than this (half the interquartile range
@@ -120,7 +120,7 @@ def collect(
     rounds = _ROUNDS["quick" if quick else "thorough" if thorough else "default"]
     told.total(2 + WARM_UPS + rounds[1] + 1)
     told.step("preparing probes")
-    graph = probe_graph(quick, large=assignment.gpu.kind == "gpu" and not quick)
+    graph = probe_graph(quick, large=not quick and (is_wide(assignment.gpu) or is_wide(assignment.cpu)))
     images = thorough or assignment.gpu.kind == "gpu"
     program = build_sequence(graph, assignment, _LANES, storage == "float16", images)
     samples = measure(graph, program, assignment, rounds, told.step, partial)

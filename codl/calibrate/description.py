@@ -76,9 +76,11 @@ def _rounded(kernel: Kernel) -> Kernel:
 
 def _sharing(results: Results) -> Sharing:
     gpu, cpu = results.lanes
+    packed = results.program.packed_copies
     return Sharing(
         kind="unified" if results.devices.shared_memory else "copied",
         copy_=_linear_cost(results.samples, results.program.copies),
+        packed_copy=_linear_cost(results.samples, packed) if packed else None,
         transform=_linear_cost(results.samples, results.program.transforms),
         pre_sync=_sync(results.samples, gpu, cpu),
         post_sync=_sync(results.samples, cpu, gpu),

@@ -77,7 +77,7 @@ _MAPS = (
 vectors, as most networks have them, and not."""
 
 
-# The same once more for GPUs: large enough to fill one of a hundred compute units.
+# The same once more for wide processors: large enough to fill a GPU of a hundred compute units, or many cores.
 _LARGE_CONVOLUTIONS = (
     (250, 240, 24, 48, 3, 1, 1), (130, 124, 136, 136, 3, 1, 1), (66, 70, 272, 272, 3, 1, 1),
     (36, 38, 544, 544, 3, 1, 1), (20, 22, 1040, 1040, 3, 1, 1),
@@ -89,6 +89,9 @@ _LARGE_CONVOLUTIONS = (
     (66, 70, 136, 136, 3, 1, 4), (130, 124, 136, 136, 3, 1, 0), (66, 70, 544, 544, 3, 2, 0),
 )  # fmt: skip
 _LARGE_TRANSPOSED = ((136, 140, 72, 40, 3, 2), (68, 70, 144, 72, 4, 2), (250, 240, 72, 40, 2, 2))
+_LARGE_POOLS = (
+    (400, 396, 40, 2, 2, "max"), (204, 196, 72, 2, 2, "max"), (102, 106, 136, 2, 2, "max"), (220, 212, 48, 3, 2, "max"),
+)  # fmt: skip
 
 
 @dataclass
@@ -162,12 +165,16 @@ def _transposed(b: _Builder, h: int, w: int, ic: int, oc: int, kernel: int, stri
     )  # fmt: skip
 
 
+def _pool_name(h: int, w: int, channels: int, kernel: int, stride: int, mode: str) -> str:
+    return f"pool {mode} {h}x{w}x{channels} k{kernel or 'all'} s{stride}"
+
+
 def _pool(b: _Builder, h: int, w: int, channels: int, kernel: int, stride: int, mode: str) -> None:
     kernels = (kernel, kernel) if kernel else (h, w)
     pad = kernel // 2 if kernel > 2 else 0
     out = tuple((extent + 2 * pad - k) // stride + 1 for extent, k in zip((h, w), kernels, strict=True))
     b.add(
-        "pool", f"pool {mode} {h}x{w}x{channels} k{kernel or 'all'} s{stride}", (b.input((1, channels, h, w)),),
+        "pool", _pool_name(h, w, channels, kernel, stride, mode), (b.input((1, channels, h, w)),),
         (1, channels, *out), mode=mode, kernel=kernels, stride=(stride, stride), pads=(pad,) * 4, dilation=(1, 1),
         count_include_pad=0,
     )  # fmt: skip
@@ -229,7 +236,7 @@ def probe_graph(quick: bool = False, large: bool = False) -> Graph:
 
     Args:
         quick: fewer and smaller operators of every family.
-        large: and such as only a GPU is asked to run (see `is_large`).
+        large: and such as only wide processors are asked to run (see `is_large`).
     """
     b = _Builder()
     for convolution in _QUICK_CONVOLUTIONS if quick else _CONVOLUTIONS:
@@ -251,6 +258,8 @@ def probe_graph(quick: bool = False, large: bool = False) -> Graph:
             _convolution(b, *convolution)
         for transposed in _LARGE_TRANSPOSED:
             _transposed(b, *transposed)
+        for pool in _LARGE_POOLS:
+            _pool(b, *pool)
     return b.graph()
 
 
@@ -268,11 +277,13 @@ def is_producer(node: Node) -> bool:
     return node.name.startswith(_PRODUCER)
 
 
-_FOR_GPUS = frozenset(
-    [_convolution_name(*each) for each in _LARGE_CONVOLUTIONS] + [_transposed_name(*each) for each in _LARGE_TRANSPOSED]
+_LARGE = frozenset(
+    [_convolution_name(*each) for each in _LARGE_CONVOLUTIONS]
+    + [_transposed_name(*each) for each in _LARGE_TRANSPOSED]
+    + [_pool_name(*each) for each in _LARGE_POOLS]
 )
 
 
 def is_large(node: Node) -> bool:
-    """Whether a node is there to be timed on GPUs only."""
-    return node.name in _FOR_GPUS
+    """Whether a node is there to be timed on wide processors only."""
+    return node.name in _LARGE

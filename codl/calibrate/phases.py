@@ -6,12 +6,12 @@ from collections.abc import Sequence as Series
 
 import numpy as np
 
-from codl.calibrate.network import is_large, is_producer
+from codl.calibrate.network import is_producer
 from codl.calibrate.probes import Probe, image_probes, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, WAITS, Sequence, SequenceBuilder, interleave
 from codl.graph import Graph
 from codl.ops import REGISTRY
-from codl.real.devices import Assignment
+from codl.real.devices import Assignment, DeviceInfo
 
 _TURNS = 24
 _TOGETHER = 48
@@ -21,11 +21,18 @@ _REFERENCE_EVERY = 12
 _OLD_INPUT_BELOW = 60.0
 """FLOPs a byte below which a probe's input is made one kernel (the reference) earlier than right before it."""
 _COPIES = 2
+_WIDE = 8
+"""Cores from which on a CPU is wide."""
 
 
 def reference_probe(graph: Graph) -> Probe:
     """The kernel whose repetitions tell how noisy the machine is: a convolution of middling size."""
     return next(probe for probe in probes(graph, host=False) if probe.node.name.startswith("conv 34x35x144"))
+
+
+def is_wide(device: DeviceInfo) -> bool:
+    """Whether small operators leave much of a device idle, so that it is to be timed on large ones as well."""
+    return device.kind == "gpu" or device.compute_units >= _WIDE
 
 
 def alone(lane: str) -> str:
@@ -44,10 +51,11 @@ def build_sequence(
         images: time kernels on images, too, where the GPU has them.
     """
     builder = SequenceBuilder(graph, lanes, devices.shared_memory)
+    played = devices.for_lanes(lanes)
     reference = reference_probe(graph)
     random = np.random.default_rng(7)
     for lane in lanes:
-        mine = list(probes(graph, lane == lanes[-1], float16))
+        mine = list(probes(graph, lane == lanes[-1], float16, is_wide(played[lane])))
         if lane == lanes[0] and images:
             mine += image_probes(graph, devices.gpu.image_limits)
         mixed = [mine[index] for index in random.permutation(len(mine))]
@@ -55,7 +63,7 @@ def build_sequence(
             builder.probe(lane, alone(lane), probe, between=reference if _reads_much(graph, probe) else None)
         builder.barrier()
     if devices.shared_memory:
-        common = [probe for probe in probes(graph, host=False) if not is_large(probe.node)]
+        common = list(probes(graph, host=False))
         chosen = [common[index] for index in random.permutation(len(common))[:_TOGETHER]]
         _together(builder, lanes, chosen)
         builder.barrier()
@@ -64,7 +72,13 @@ def build_sequence(
         _copies(builder, lanes, graph)
     builder.barrier()
     _host_waits(builder, lanes, graph, devices.shared_memory)
-    return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies), dict(builder.transforms))
+    return Sequence(
+        builder.build(),
+        tuple(builder.timed),
+        dict(builder.copies),
+        dict(builder.packed_copies),
+        dict(builder.transforms),
+    )
 
 
 def _reads_much(graph: Graph, probe: Probe) -> bool:
@@ -102,17 +116,19 @@ def _host_waits(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph, 
     for turn in range(_HOST_WAITS):
         for lane in lanes:
             last = builder.probe(lane, WAITS, kernels[turn % len(kernels)])
-            if not shared and lane == lanes[0]:
-                last = builder.copy(lanes[-1], lane, value)
+            if not shared:
+                target = lanes[-1] if lane == lanes[0] else lanes[0]
+                last = builder.copy(target, lane, value)
             builder.host_wait(last)
 
 
 def _copies(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph) -> None:
-    """Feature maps of all sizes from memory to memory, in both directions."""
+    """Feature maps of all sizes from memory to memory, whole and by channel, in both directions."""
     made = [node.output for node in graph.nodes if is_producer(node)]
     values = sorted(made, key=lambda name: graph.tensors[name].nbytes)[::2]
     for _ in range(_COPIES):
         for source, target in (lanes, lanes[::-1]):
             for value in values:
                 builder.copy(target, source, value)
+                builder.copy(target, source, value, packed=True)
             builder.barrier()

@@ -29,18 +29,19 @@ class Probe:
         return hash((self.node.name, self.region, self.algorithm, self.data_type))
 
 
-def probes(graph: Graph, host: bool, float16: bool = False) -> Iterator[Probe]:
+def probes(graph: Graph, host: bool, float16: bool = False, large: bool = False) -> Iterator[Probe]:
     """What to time of each operator: all of it by every kernel variant, and parts by height and by output channel.
 
     Which part depends on the operator's place in the list, so that shares and offsets vary.
 
     Args:
-        host: for the CPU, which also runs the fallback and is spared what is large.
+        host: for the CPU, which also runs the fallback.
         float16: variants that store weights as float16, too.
+        large: what is there for wide processors, too.
     """
     for index, node in enumerate(node for node in graph.nodes if not is_producer(node)):
         spec = REGISTRY[node]
-        if (spec.host_only and not host) or (is_large(node) and host):
+        if (spec.host_only and not host) or (is_large(node) and not large):
             continue
         whole = Region.full(graph.tensors[node.output].shape)
         dimensions = spec.dimensions(graph, node)

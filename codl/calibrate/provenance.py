@@ -79,6 +79,7 @@ def _machine_provenance(
                    if (lane, HOST_LANE) in syncs)),
         ("sharing.transform.*", f"feature maps from buffers to images, {rounds}", ""),
         ("sharing.copy.*", f"copies of feature maps both ways, {rounds}", ""),
+        ("sharing.packed_copy.*", f"copies of half of feature maps' channels both ways, {rounds}", ""),
         ("processors.*.bandwidth", "highest rate at which any probe moved its data, caches included", ""),
         ("processors.*.contention", "kernels bound by arithmetic: beside the other processor's, over alone", ""),
         ("memory.bandwidth", "the processors' bandwidths over the slowdown of memory-bound kernels together", ""),

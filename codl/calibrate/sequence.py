@@ -13,7 +13,7 @@ from codl.calibrate.probes import Probe
 from codl.graph import Graph
 from codl.ops import REGISTRY
 from codl.region import Region
-from codl.tasks import HOST_LANE, SHARED, Access, Buffer, Task, TaskGraph, TaskKind
+from codl.tasks import HOST_LANE, PACKED, SHARED, Access, Buffer, Task, TaskGraph, TaskKind
 
 TOGETHER = "both"
 """The phase in which every lane works."""
@@ -49,6 +49,7 @@ class SequenceBuilder:
     tasks: list[Task] = field(default_factory=list)
     timed: list[Timed] = field(default_factory=list)
     copies: list[tuple[str, int]] = field(default_factory=list)
+    packed_copies: list[tuple[str, int]] = field(default_factory=list)
     """Copy tasks, with the bytes that each moves."""
     transforms: list[tuple[str, int]] = field(default_factory=list)
     """Transform tasks likewise."""
@@ -108,22 +109,25 @@ class SequenceBuilder:
         self._append(task)
         self.transforms.append((task.id, tensor.nbytes))
 
-    def copy(self, lane: str, source: str, value: str) -> str:
-        """Append a copy of a whole produced value from another lane's memory to a lane's."""
+    def copy(self, lane: str, source: str, value: str, packed: bool = False) -> str:
+        """Append a copy of a produced value from another lane's memory to a lane's; `packed`: of half of its channels,
+        which are many small pieces."""
         chain = f"copy{self._count:04d}"
         self._count += 1
-        whole = Region.full(self.graph.tensors[value].shape)
+        box = Region.full(self.graph.tensors[value].shape)
+        if packed:
+            box = box.along(1, 0, -(-box.shape[1] // 2))
         self._wait(chain, lane, self._last[source])
         maker = self.graph.producer[value].name
         enqueue = self._enqueue(chain, maker, lane)
-        nbytes = self.graph.tensors[value].nbytes
+        nbytes = self.graph.tensors[value].nbytes * box.size // self.graph.tensors[value].size
         task = Task(
             f"{chain}/{maker}/copy@{lane}", TaskKind.COPY, lane, maker, chain, (enqueue,),
-            (Access(self._buffer(value, source), whole),), (Access(self._buffer(value, lane), whole),), nbytes=nbytes,
-            source=source, why="calibration",
+            (Access(self._buffer(value, source), box),), (Access(self._buffer(value, lane), box),),
+            algorithm=PACKED if packed else "", nbytes=nbytes, source=source, why="calibration",
         )  # fmt: skip
         self._append(task)
-        self.copies.append((task.id, nbytes))
+        (self.packed_copies if packed else self.copies).append((task.id, nbytes))
         return task.id
 
     def host_wait(self, after: str) -> None:
@@ -208,6 +212,7 @@ class Sequence:
     tasks: TaskGraph
     timed: tuple[Timed, ...]
     copies: Mapping[str, int]
+    packed_copies: Mapping[str, int] = field(default_factory=dict)
     transforms: Mapping[str, int] = field(default_factory=dict)
 
 

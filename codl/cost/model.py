@@ -19,7 +19,7 @@ from codl.hardware import Hardware, Kernel
 from codl.ops import REGISTRY
 from codl.ops.spec import Work
 from codl.region import Region
-from codl.tasks import HOST_LANE, Task, TaskKind
+from codl.tasks import HOST_LANE, PACKED, Task, TaskKind
 
 NS = 1e9
 
@@ -267,9 +267,11 @@ class CostModel:
     def unmap_ns(self, nbytes: float) -> float:
         return self.hardware.sharing.unmap.seconds(nbytes) * NS
 
-    def copy_ns(self, source: str, target: str, nbytes: float) -> float:
-        """Moving `nbytes` bytes between memories that are not shared."""
-        return 0.0 if source == target else self.hardware.sharing.copy_.seconds(nbytes) * NS
+    def copy_ns(self, source: str, target: str, nbytes: float, packed: bool = False) -> float:
+        """Moving `nbytes` bytes between memories that are not shared; `packed`: in many pieces."""
+        sharing = self.hardware.sharing
+        cost = sharing.packed_copy if packed and sharing.packed_copy is not None else sharing.copy_
+        return 0.0 if source == target else cost.seconds(nbytes) * NS
 
     # Tasks
 
@@ -290,7 +292,8 @@ class CostModel:
         if task.kind is TaskKind.TRANSFORM:
             ns, moved = self.transform_ns(task.lane, task.nbytes), 2 * task.nbytes
         elif task.kind is TaskKind.COPY:
-            ns, moved = self.copy_ns(task.source, task.lane, task.nbytes), 2 * task.nbytes
+            packed = task.algorithm == PACKED
+            ns, moved = self.copy_ns(task.source, task.lane, task.nbytes, packed), 2 * task.nbytes
         else:
             ns, moved = (self.map_ns if task.kind is TaskKind.MAP else self.unmap_ns)(task.nbytes), 0
         return TaskCost(round(ns), moved, self._joules(task.lane, ns / NS, moved))
@@ -304,6 +307,8 @@ class CostModel:
             if task.lane == HOST_LANE and task.source in self.hardware.sharing.host_wait:
                 return Origin(f"sharing.host_wait.{task.source}")
             return Origin("sharing.post_sync" if target and target.kind == "gpu" else "sharing.pre_sync")
+        if task.kind is TaskKind.COPY and task.algorithm == PACKED and self.hardware.sharing.packed_copy is not None:
+            return Origin("sharing.packed_copy")
         if task.kind is not TaskKind.KERNEL:
             return Origin(f"sharing.{task.kind.value}")
         node, out = self._computed(task)

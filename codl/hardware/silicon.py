@@ -106,7 +106,9 @@ class Sharing(Section):
     map: Linear = Linear()
     unmap: Linear = Linear()
     copy_: Linear = Field(default=Linear(), alias="copy")
-    """Between memories that are not shared."""
+    """Between memories that are not shared, in few pieces."""
+    packed_copy: Linear | None = None
+    """The same in many pieces, which are packed first; as `copy` if not given."""
     pre_sync: Seconds
     """Until a CPU goes on after a GPU is done: typical."""
     pre_sync_bound: Seconds | None = None

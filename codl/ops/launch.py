@@ -41,6 +41,16 @@ class View:
         return View(region, offset, tuple(strides))
 
 
+def stretches(box: Region, whole: Region) -> int:
+    """How many pieces of memory a box of a tensor consists of, in a buffer that holds the box `whole` of it."""
+    count, broken = 1, False
+    for axis in reversed(memory_order(len(box.shape))):  # the fastest first
+        if broken:
+            count *= box.shape[axis]
+        broken = broken or box.shape[axis] != whole.shape[axis]
+    return 0 if box.empty else count
+
+
 def memory_order(rank: int) -> tuple[int, ...]:
     """Logical axes from slowest to fastest in memory: (0, 2, 3, 1) for feature maps, else 0, 1, 2, ..."""
     return (0, 2, 3, 1) if rank == 4 else tuple(range(rank))

@@ -23,6 +23,7 @@ class Commands:
     def __init__(self, processors: Iterable[str]) -> None:
         self.tasks: list[Task] = []
         self.syncs: dict[str, tuple[str, ...]] = {}
+        self._awaited: dict[str, str] = {}
         self._clock: dict[str, dict[str, int]] = {lane: {} for lane in (HOST_LANE, *processors)}
         self._stamp: dict[str, dict[str, int]] = {}
 
@@ -41,6 +42,8 @@ class Commands:
         """A command and, before it, the host time to enqueue it. `label` (the operator, the tensor moved, or the phase
         of sharing) makes their ids unique in the chain."""
         suffix = "" if kind is TaskKind.KERNEL else f"/{kind.value}"
+        if lane in self._awaited:
+            self.host_sync(chain, self._awaited[lane])
         enqueue = Task(f"{chain}/{label}{suffix}/enqueue@{lane}", TaskKind.ENQUEUE, HOST_LANE, op, chain, source=lane)
         self._emit(enqueue)
         task_id = f"{chain}/{label}/{kind.value}@{lane}"
@@ -64,3 +67,13 @@ class Commands:
             source = deps[0].rpartition("@")[2]
             task = Task(f"{chain}/{phase}@{lane}", TaskKind.SYNC, lane, "", chain, deps, source=source, why=why)
             self.syncs[self._emit(task)] = deps
+
+    def host_sync(self, chain: str, copy: str) -> None:
+        """Let the host wait for a copy between memories, whose queues cannot wait for each other."""
+        self._awaited = {lane: task for lane, task in self._awaited.items() if task != copy}
+        task, _, lane = copy.removeprefix(f"{chain}/").rpartition("@")
+        self.sync(chain, f"{task}-to-{lane}", HOST_LANE, [copy], "queues of two memories cannot wait for each other")
+
+    def host_sync_later(self, copy: str) -> None:
+        """The same before the next command on the copy's lane."""
+        self._awaited[copy.rpartition("@")[2]] = copy

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from codl.ops.launch import stretches
 from codl.plan.commands import Commands
 from codl.plan.storage import Move, Piece, Storage
 from codl.region import Region
-from codl.tasks import HOST_LANE, SHARED, Access, TaskKind
+from codl.tasks import HOST_LANE, PACKED, SHARED, Access, TaskKind
+
+_FEW_STRETCHES = 16
+"""Copies of more pieces of memory than this are packed first: a piece costs a GPU's driver about as much as packing
+them all."""
 
 
 class Fetching:
@@ -51,8 +56,12 @@ class Fetching:
             for value, region in needs.items()
             for piece in storage.valid(value, storage.boundary(processor, value, data_type), region)
         ]
-        writers = [piece.writer for piece in (*valid, *(piece for _, piece, _ in moves)) if piece.writer]
-        self.commands.sync(chain, phase, processor, writers, _why(processor, needs))
+        wanted = [*valid, *(piece for _, piece, _ in moves)]
+        writers = [piece.writer for piece in wanted if piece.writer and piece.lane != processor]
+        if self.plan.sharing == "copied" and processor != self.host:  # it takes the copy in by a queue of its own
+            self.commands.sync(chain, f"{phase}-{processor}", HOST_LANE, writers, _why(processor, needs))
+        else:
+            self.commands.sync(chain, phase, processor, writers, _why(processor, needs))
         if self.plan.sharing == "copied":
             moves = self._copied(chain, processor, moves, data_type)
         for value, mine in _by_value(moves).items():
@@ -90,7 +99,18 @@ class Fetching:
             found += [(value, piece, box) for piece, box in here]
             if there:
                 target, why = self.storage.boundary(processor, value, "buffer"), "the two memories are not shared"
-                found += self._move(TaskKind.COPY, chain, f"{value}{suffix}", value, processor, target, there, why)
+                whole = self.storage.buffers[target].region
+                packed = sum(stretches(box, whole) for _, box in there) > _FEW_STRETCHES
+                algorithm = PACKED if packed else ""
+                made = self._move(
+                    TaskKind.COPY, chain, f"{value}{suffix}", value, processor, target, there, why, algorithm
+                )
+                found += made
+                copy = made[0][1].writer
+                if packed:  # the host carries it from one memory's queue to the other's
+                    self.commands.host_sync(chain, copy)
+                elif processor == self.host:  # a queue of the other memory fills this one
+                    self.commands.host_sync_later(copy)
         return found
 
     def _suffix(self, processor: str, data_type: str) -> str:
@@ -148,7 +168,7 @@ class Fetching:
 
     def _move(
         self, kind: TaskKind, chain: str, label: str, value: str, lane: str, target: str,
-        pieces: Sequence[tuple[Piece, Region]], why: str,
+        pieces: Sequence[tuple[Piece, Region]], why: str, algorithm: str = "",
     ) -> list[Move]:  # fmt: skip
         """One COPY or TRANSFORM of all boxes of a value into the buffer `target`; what is valid there now."""
         maker = self.storage.graph.producer.get(value)
@@ -157,6 +177,7 @@ class Fetching:
             reads=tuple(Access(piece.buffer, box) for piece, box in pieces),
             writes=tuple(Access(target, box) for _, box in pieces),
             nbytes=self.storage.nbytes(value, [box for _, box in pieces]), source=pieces[0][0].lane, why=why,
+            algorithm=algorithm,
         )  # fmt: skip
         space = self.storage.buffers[target].space
         reader = self.host if space == SHARED else space

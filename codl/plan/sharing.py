@@ -15,7 +15,7 @@ from codl.cost import CostModel
 from codl.graph import Graph
 from codl.plan.model import Sharing
 from codl.region import Region
-from codl.tasks import Task, TaskKind, subtract
+from codl.tasks import HOST_LANE, Task, TaskKind, subtract
 
 _PROBE = 1_000_000
 """Bytes at which linear costs are probed for their slope."""
@@ -142,8 +142,12 @@ class SharingModel:
             if self.data_types[images] == "image":
                 value = self._linear(TaskKind.TRANSFORM, images, source)
         else:
-            if self.sharing == "copied":
+            if self.sharing == "copied":  # the host waits where the two memories' queues cannot wait for each other
                 value = self._linear(TaskKind.COPY, target, source)
+                if target == self.host:
+                    value = value + _Linear(self.cost.sync_ns(target, HOST_LANE))
+                else:
+                    sync = self.cost.sync_ns(source, HOST_LANE)
             for images in (source, target):
                 if self.data_types.get(images) == "image":
                     value = value + self._linear(TaskKind.TRANSFORM, images, source)

@@ -21,7 +21,7 @@ from codl.real.memory import Allocation, Memory
 from codl.real.moves import Enqueue, Piece, copy, in_order
 from codl.real.opencl import opencl, usable_cores
 from codl.real.steps import HOST, Issue, Place, Schedule, Waits
-from codl.tasks import COMMANDS, HOST_LANE, SHARED, Task, TaskGraph, TaskKind
+from codl.tasks import COMMANDS, HOST_LANE, PACKED, SHARED, Task, TaskGraph, TaskKind
 
 FLOATS = "float32"
 """Whatever bytes such a buffer holds before it is written, no kernel takes them for an index."""
@@ -144,7 +144,7 @@ class Compiler:
         if task.kind is TaskKind.COPY:
             pairs = zip(task.reads, task.writes, strict=True)
             pieces = [Piece(self.storage[r.buffer], self.storage[w.buffer], w.region) for r, w in pairs]
-            return copy(pieces, lane, self.lanes)
+            return copy(pieces, lane, self.lanes, task.algorithm == PACKED)
         assert self.maps is not None
         place = Place(self.maps.queue, lane.memory.context, lane.device.root)
         names = self._map_plan.buffers[task.id]

@@ -30,8 +30,6 @@ from codl.region import Region
 Enqueue = Callable[[Waits], Any]
 _Shown = tuple[Any, View]
 """A buffer, and where elements lie in it."""
-_FEW_ROWS = 16
-"""Transfers of more rows than this are packed first: a row costs a GPU's driver about as much as packing them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +49,14 @@ class Piece:
         return rectangles(*views, self.box, self.source.dtype.itemsize)
 
 
-def copy(pieces: Sequence[Piece], lane: Lane, lanes: Lanes) -> list[tuple[Place, Issue]]:
-    """Where and how to copy these pieces of one tensor on a lane (the reader's): one step, or two that follow each
-    other."""
+def copy(pieces: Sequence[Piece], lane: Lane, lanes: Lanes, packed: bool = False) -> list[tuple[Place, Issue]]:
+    """Where and how to copy these pieces of one tensor on a lane (the reader's): one step, or where they are to be
+    packed and cross memories two that follow each other."""
     places = [_place(piece, lane, lanes) for piece in pieces]
     if not places or any(place is HOST or place.queue is not places[0].queue for place in places):
         return [(HOST, _through_host(pieces))]
     source, target = pieces[0].source, pieces[0].target
-    rows = sum(r.size[1] * r.size[2] for piece in pieces for r in piece.rectangles())
-    if rows > _FEW_ROWS and (source.host is None) != (target.host is None):
+    if packed and (source.host is None) != (target.host is None):
         return _packed(pieces, lane, lanes)
     queue = places[0].queue
     enqueues = [_enqueue(queue, p.source, p.target, r) for p in pieces for r in p.rectangles()]

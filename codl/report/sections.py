@@ -229,6 +229,8 @@ def hardware(description: Hardware) -> dict[str, Any]:
         )
     sharing = description.sharing
     costs = {"transform": sharing.transform, "map": sharing.map, "unmap": sharing.unmap, "copy": sharing.copy_}
+    if sharing.packed_copy is not None:
+        costs["copy in many pieces"] = sharing.packed_copy
     return {
         "name": description.name,
         "description": description.description,

@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codl.graph import Graph
+from codl.ops.launch import View, stretches
 from codl.plan.lower import lower
 from codl.plan.partition import chain_regions, output_parts, parts
+from codl.real.rectangles import rectangles
 from codl.region import Region
-from codl.tasks import COMMANDS, TaskKind, covers
+from codl.tasks import COMMANDS, HOST_LANE, PACKED, TaskKind, covers
 from tests.graphs import networks
 from tests.plans import plans
 
@@ -72,3 +74,35 @@ def test_chain_regions_hold_what_later_operators_read(data: st.DataObject) -> No
                     maker = graph.producer.get(tensor.name)
                     if maker is not None and maker.name in chain.operators and not box.empty:
                         assert own[maker.name].contains(box)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_host_waits_where_queues_of_two_memories_cannot(data: st.DataObject) -> None:
+    """For what another memory's copy reads before it hands the copy to a queue of its own; for a copy in many pieces
+    before it goes on; for one into the host's memory before that lane's next command."""
+    graph = data.draw(networks())
+    tasks = lower(graph, data.draw(plans(graph)).model_copy(update={"sharing": "copied", "home": None}))
+    positions = {task.id: index for index, task in enumerate(tasks.tasks)}
+    waits = [t for t in tasks.tasks if t.kind is TaskKind.SYNC and t.lane == HOST_LANE]
+    waited = {dep: positions[t.id] for t in reversed(waits) for dep in t.deps}
+    for copy in (t for t in tasks.tasks if t.kind is TaskKind.COPY):
+        here = positions[copy.id]
+        later = [positions[t.id] for t in tasks.tasks[here + 1 :] if t.kind is TaskKind.ENQUEUE]
+        mine = [positions[t.id] for t in tasks.tasks[here + 1 :] if t.kind in COMMANDS and t.lane == copy.lane]
+        if copy.algorithm == PACKED:
+            assert waited[copy.id] < min(later, default=len(tasks.tasks))
+        elif copy.lane == "cpu":
+            assert waited[copy.id] < min(mine, default=len(tasks.tasks))
+        else:
+            assert copy.id not in waited or not later, "the next command follows it in the same queue"
+
+
+@given(st.data())
+def test_a_box_has_as_many_stretches_as_its_rectangle_copies_have_rows(data: st.DataObject) -> None:
+    shape = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    bounds = [sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in shape]
+    whole, box = Region.full(tuple(shape)), Region(tuple((start, stop) for start, stop in bounds))
+    view = View.of(whole)
+    rows = sum(each.size[1] * each.size[2] for each in rectangles(view, view, box, itemsize=4))
+    assert stretches(box, whole) == rows

@@ -119,6 +119,9 @@ def test_separate_memories_have_a_cost_of_copies(invented: Callable[..., None]) 
     assert found.sharing.kind == "copied"
     assert found.sharing.copy_.fixed == pytest.approx(30e-6, rel=1e-2)
     assert found.sharing.copy_.per_byte == pytest.approx(0.2e-9, rel=1e-2)
+    assert found.sharing.packed_copy is not None
+    assert found.sharing.packed_copy.fixed == pytest.approx(90e-6, rel=1e-2)
+    assert found.sharing.packed_copy.per_byte == pytest.approx(0.25e-9, rel=1e-2)
     assert found.processors["cpu"].contention == 1
     assert found.alignment == {"output_channel": 64}
 

@@ -26,7 +26,7 @@ from codl.real.devices import Assignment
 from codl.region import Region
 from codl.tasks import Task, TaskGraph, TaskKind
 from codl.trace import Span, Trace
-from tests.invented import LANES, ONE_MEMORY, TEXELS, TWO_MEMORIES, samples
+from tests.invented import CPU, LANES, ONE_MEMORY, TEXELS, TWO_MEMORIES, samples
 from tests.zoo import skeleton
 
 
@@ -83,16 +83,20 @@ def test_every_family_is_probed_by_every_kernel_variant_and_in_parts(graph: Grap
         assert full == {True, False}
 
 
-def test_only_a_gpu_is_asked_to_run_what_fills_a_large_one() -> None:
+def test_only_wide_processors_are_asked_to_run_what_fills_them() -> None:
     graph = probe_graph(large=True)
     large = {node.name for node in graph.nodes if is_large(node)}
     assert not large & {node.name for node in probe_graph().nodes}
-    assert {graph.by_name[name].op for name in large} == {"conv", "conv_transpose"}
-    assert large <= {probe.node.name for probe in probes(graph, host=False)}
-    sequence = phases.build_sequence(graph, ONE_MEMORY, LANES)
-    timed = {(t.lane, t.phase) for t in sequence.timed if is_large(t.probe.node)}
-    assert timed == {("gpu", phases.alone("gpu"))}
-    assert not any(is_large(t.probe.node) for t in sequence.timed if t.probe.data_type == "image")
+    assert {graph.by_name[name].op for name in large} == {"conv", "conv_transpose", "pool"}
+    assert large <= {probe.node.name for probe in probes(graph, host=False, large=True)}
+    assert not large & {probe.node.name for probe in probes(graph, host=False)}
+    many = replace(ONE_MEMORY, cpu=replace(CPU, compute_units=16))
+    few = replace(ONE_MEMORY, gpu=replace(ONE_MEMORY.gpu, kind="cpu"))
+    for devices, wide in ((few, set()), (ONE_MEMORY, {"gpu"}), (many, {"gpu", "cpu"})):
+        sequence = phases.build_sequence(graph, devices, LANES)
+        timed = {(t.lane, t.phase) for t in sequence.timed if is_large(t.probe.node)}
+        assert timed == {(lane, phases.alone(lane)) for lane in wide}
+        assert not any(is_large(t.probe.node) for t in sequence.timed if t.probe.data_type == "image")
 
 
 def test_a_processor_that_is_not_the_host_is_not_asked_to_run_the_fallback(graph: Graph) -> None:

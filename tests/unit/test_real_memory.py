@@ -127,7 +127,7 @@ def test_some_channels_of_every_pixel_cross_to_a_memory_apart_in_one_piece(
     before.write(values)
     after.write(np.full(held.shape, 7, dtype))
     moved = [held.along(1, 10, 17), held.along(1, 20, 36).along(2, 1, 8)][:boxes]
-    steps = copy([Piece(before, after, box) for box in moved], target, lanes)
+    steps = copy([Piece(before, after, box) for box in moved], target, lanes, packed=True)
     assert len(steps) == 2  # not through arrays of the host
     for place, issue in steps:
         issue(None)[1].wait()
