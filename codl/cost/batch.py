@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, cast
 
 import numpy as np
@@ -53,14 +54,16 @@ class Works:
     def __init__(self, works: Sequence[Work], counts: Sequence[int]) -> None:
         self.works = works
         self.counts = counts
+        self.starts = [0, *accumulate(counts)]
         self._held: dict[tuple[str, object], Booleans] = {}
 
     def __getattr__(self, name: str) -> Any:
         values = [getattr(work, name) for work in self.works]
         found = values[0]
         if any(isinstance(value, np.ndarray) for value in values):
-            pairs = zip(values, self.counts, strict=True)
-            found = np.concatenate([np.broadcast_to(value, count) for value, count in pairs])
+            found = np.empty(self.starts[-1], dtype=np.result_type(*values))
+            for value, start, stop in zip(values, self.starts, self.starts[1:], strict=False):
+                found[start:stop] = value
         elif any(value != found for value in values):
             found = self.spread(values)
         self.__dict__[name] = found
@@ -168,7 +171,7 @@ class BatchCosts:
         if not asked:
             return []
         works = Works(known, [len(ranges) for _, ranges in asked])
-        ends = np.cumsum(works.counts)
+        ends = works.starts[1:]
         costs = np.empty((len(processors), ends[-1], 4))
         for processor, found in zip(processors, costs, strict=True):
             found[:] = np.inf

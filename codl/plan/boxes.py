@@ -131,6 +131,13 @@ class Boxes:
             merged[both] = self.ids(rows)
         return merged
 
+    def distinct(self, asked: Iterable[Ids]) -> Ids:
+        """The boxes that turn up in arrays, each once, without the empty one."""
+        among = np.zeros(self.count + 1, dtype=bool)  # the last is the empty box
+        for ids in asked:
+            among[ids] = True
+        return np.flatnonzero(among[:-1])
+
     def sizes(self, ids: Ids) -> Floats:
         """Elements of each box."""
         return self._sizes[ids]

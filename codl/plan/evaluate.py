@@ -19,7 +19,7 @@ from codl.cost import CostModel, KernelCost
 from codl.graph import Graph
 from codl.ops import Dimension
 from codl.plan.model import Chain, Plan
-from codl.plan.partition import chain_regions, exits, external_reads, output_parts, placed_regions
+from codl.plan.partition import Piece, chain_pieces, exits, external_reads, output_parts, placed_regions
 from codl.plan.sharing import Ledger, Share, SharingModel
 from codl.region import Region
 
@@ -98,16 +98,14 @@ class Parts:
     """What the processors do in a chain, wherever its inputs are.
 
     Args:
-        boxes: what each processor computes, in dealing order.
-        reads: what each reads of values made before the chain.
+        pieces: what each processor computes and reads, in dealing order.
         leaving: values made in the chain that are read outside of it.
         kernels: nanoseconds of each processor, halo included; `compute_ns` all of them, at once.
         joules: of the kernels.
         algorithms: their variants, by operator and processor.
     """
 
-    boxes: Boxes
-    reads: Mapping[str, Mapping[str, Region]]
+    pieces: Mapping[str, Piece]
     leaving: tuple[str, ...]
     kernels: Mapping[str, float]
     compute_ns: float
@@ -142,10 +140,9 @@ def plan_latency(
             algorithm = plan.algorithms.get(name, {}).get(processor, "")
             return cost.kernel(graph.by_name[name], region, processor, algorithm), algorithm
 
-        boxes = [chain_boxes(graph, chain, plan.alignment, plan.processors) for chain in plan.chains]
         parts = [
-            chain_parts(graph, chain, own, kernel, Concurrency(cost, list(own)))
-            for chain, own in zip(plan.chains, boxes, strict=True)
+            chain_parts(graph, chain, pieces_of(graph, chain, plan.alignment, plan.processors), kernel, cost)
+            for chain in plan.chains
         ]
     chains = tuple(_chain(graph, chain, known, ledger) for chain, known in zip(plan.chains, parts, strict=True))
     finish = _finish(graph, ledger)
@@ -156,59 +153,66 @@ def plan_latency(
     return PlanLatency(chains, finish, compute + sharing, compute, sharing, joules)
 
 
-def chain_boxes(graph: Graph, chain: Chain, alignment: Mapping[Dimension, int], processors: Iterable[str]) -> Boxes:
-    """What each processor computes of a chain, in dealing order."""
+def pieces_of(
+    graph: Graph, chain: Chain, alignment: Mapping[Dimension, int], processors: Iterable[str]
+) -> dict[str, Piece]:
+    """What each processor computes of a chain and reads for it, in dealing order."""
     if chain.branches:
-        return placed_regions(graph, {name: chain.branches[name] for name in processors if name in chain.branches})
+        inside = {value for name in chain.operators for value in graph.by_name[name].outputs}
+        placed = placed_regions(graph, {name: chain.branches[name] for name in processors if name in chain.branches})
+        return {name: Piece(own, external_reads(graph, own, inside)) for name, own in placed.items()}
     shares = {name: chain.shares[name] for name in processors if name in chain.shares}
     step = alignment.get(chain.dimension, 1) if chain.dimension else 1
     parts = output_parts(graph, chain.operators[-1], chain.dimension, shares, step)
-    return chain_regions(graph, chain.operators, parts)
+    return chain_pieces(graph, chain.operators, parts)
 
 
-def chain_parts(graph: Graph, chain: Chain, boxes: Boxes, kernel: Kernels, concurrency: Concurrency) -> Parts:
-    """What the processors do in a chain.
+def chain_boxes(graph: Graph, chain: Chain, alignment: Mapping[Dimension, int], processors: Iterable[str]) -> Boxes:
+    """What each processor computes of a chain, in dealing order."""
+    return {name: piece.boxes for name, piece in pieces_of(graph, chain, alignment, processors).items()}
+
+
+def chain_parts(graph: Graph, chain: Chain, pieces: Mapping[str, Piece], kernel: Kernels, cost: CostModel) -> Parts:
+    """What the processors do in a chain, and how long that takes.
 
     Args:
-        boxes: its `chain_boxes`.
-        concurrency: of the processors in `boxes`.
+        pieces: its `pieces_of`.
+        cost: what the machine is like; kernels are asked for by `kernel`.
 
     Raises:
         UncalibratedError: see `plan_latency`.
     """
-    inside = {value for name in chain.operators for value in graph.by_name[name].outputs}
-    reads = {processor: external_reads(graph, own, inside) for processor, own in boxes.items()}
     kernels: dict[str, float] = {}
     algorithms: dict[str, dict[str, str]] = {}
     nbytes = joules = 0.0
-    for processor, own in boxes.items():
+    for processor, piece in pieces.items():
         kernels[processor] = 0.0
-        for name, region in own.items():
-            cost, algorithms.setdefault(name, {})[processor] = kernel(name, region, processor)
-            kernels[processor] += cost.ns
-            nbytes += cost.nbytes
-            joules += cost.joules
-    compute = concurrency.together(list(kernels.values()), nbytes)
-    return Parts(boxes, reads, exits(graph, chain.operators), kernels, compute, joules, algorithms)
+        for name, region in piece.boxes.items():
+            each, algorithms.setdefault(name, {})[processor] = kernel(name, region, processor)
+            kernels[processor] += each.ns
+            nbytes += each.nbytes
+            joules += each.joules
+    compute = Concurrency(cost, list(pieces)).together(list(kernels.values()), nbytes)
+    return Parts(pieces, exits(graph, chain.operators), kernels, compute, joules, algorithms)
 
 
 def _chain(graph: Graph, chain: Chain, parts: Parts, ledger: Ledger) -> ChainLatency:
-    model, boxes = ledger.model, parts.boxes
-    share = model.together([ledger.fetch(processor, needs) for processor, needs in parts.reads.items()])
+    model, pieces = ledger.model, parts.pieces
+    share = model.together([ledger.fetch(processor, piece.reads) for processor, piece in pieces.items()])
     for value in parts.leaving:
         producer = graph.producer[value]
         whole = Region.full(graph.tensors[value].shape)
-        makers = {p: own for p, own in boxes.items() if producer.name in own or not chain.branches}
+        makers = {p: piece.boxes for p, piece in pieces.items() if producer.name in piece.boxes or not chain.branches}
         made = {p: own[producer.name] if value == producer.output else whole for p, own in makers.items()}
         ledger.write(value, made)
-    if model.home and len(boxes) > 1:
+    if model.home and len(pieces) > 1:
         wholes = {value: Region.full(graph.tensors[value].shape) for value in parts.leaving}
         share = share + ledger.fetch(model.home, wholes)
         for value, whole in wholes.items():  # the others' parts are the home processor's now
             ledger.write(value, {model.home: whole})
-        for processor, needs in parts.reads.items():
+        for processor, piece in pieces.items():
             if processor != model.home:
-                ledger.forget(processor, needs)
+                ledger.forget(processor, piece.reads)
     return ChainLatency(chain.operators, share, parts.kernels, parts.compute_ns, parts.joules + share.joules)
 
 

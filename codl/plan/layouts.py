@@ -73,7 +73,9 @@ def _layouts(cost: CostModel, processor: str, free: bool) -> dict[str, str]:
     graph = cost.graph
     nodes = [node for node in graph.nodes if not REGISTRY[node].host_only]
     image = _of(cost, processor, IMAGE)
-    able = {node.name for node in nodes if image.able(node, processor)}
+    kinds = {graph.alike[node.name]: node for node in nodes}
+    able_kinds = {kind for kind, node in kinds.items() if image.able(node, processor)}
+    able = {node.name for node in nodes if graph.alike[node.name] in able_kinds}
     images = {node.name: IMAGE if node.name in able else BUFFER for node in nodes}
     if not free:
         return images

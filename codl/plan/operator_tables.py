@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 
 import numpy as np
@@ -48,7 +48,7 @@ class OperatorTable:
         rows: Floats = self._costs[self._rows, ids, :3]
         return rows
 
-    def unknown(self, asked: Sequence[Ids]) -> Ids:
+    def unknown(self, asked: Iterable[Ids]) -> Ids:
         """Those boxes whose costs were not learned yet."""
         size = self._costs.shape[1]
         if size <= self.out.count:  # one column more than boxes: the last is the empty box's
@@ -56,11 +56,9 @@ class OperatorTable:
             grown[:, : size - 1] = self._costs[:, :-1]
             grown[:, NOTHING] = 0.0
             self._costs = grown
-        missing = np.zeros(self._costs.shape[1], dtype=bool)
-        for ids in asked:
-            missing[ids] = True
-        missing &= np.isnan(self._costs[0, :, 0])
-        return np.flatnonzero(missing)
+        boxes = self.out.distinct(asked)
+        found: Ids = boxes[np.isnan(self._costs[0, boxes, 0])]
+        return found
 
     def learn(self, ids: Ids, costs: Floats) -> None:
         """Be told the costs of boxes, as `BatchCosts.kernels` tells them."""
@@ -83,7 +81,7 @@ class OperatorTable:
             self._reads = grown
         found: Ids = self._reads[:, ids]
         if self.inputs and self._read < self.out.count and (unknown := found[0] == UNKNOWN).any():
-            fresh = np.unique(ids[unknown])
+            fresh = self.out.distinct([ids[unknown]])
             self._read += len(fresh)
             for slot, ranges in enumerate(self.batch.reads(self.node, self.out.ranges[fresh])):
                 self._reads[slot, fresh] = self.inputs[slot].ids(ranges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from codl.errors import PlanError
 from codl.graph import Graph
@@ -54,23 +55,31 @@ def output_parts(
     return {name: whole.along(axis, start, stop) for name, (start, stop) in dealt.items()}
 
 
-def chain_regions(
-    graph: Graph, operators: Sequence[str], last_parts: Mapping[str, Region]
-) -> dict[str, dict[str, Region]]:
-    """What each processor computes of every operator of a chain so that it can make its part of the last one.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One processor's part of a chain: what it computes of every operator, and what it reads of values made before."""
+
+    boxes: dict[str, Region]
+    reads: dict[str, Region]
+
+
+def chain_pieces(graph: Graph, operators: Sequence[str], last_parts: Mapping[str, Region]) -> dict[str, Piece]:
+    """The part of a chain that each processor computes so that it can make its part of the last operator.
 
     Walks the chain backwards: an operator must make the smallest box that holds all that later operators of the chain
     read of it. The boxes of two processors overlap by the halo; that overlap is the chain's redundant work.
 
     Returns:
-        processor -> operator -> box of its (first) output; operators that a processor need not compute are left out.
+        by processor; operators that it need not compute are left out. Boxes are those of (first) outputs.
     """
-    regions: dict[str, dict[str, Region]] = {}
+    pieces: dict[str, Piece] = {}
     last = graph.by_name[operators[-1]]
+    inside = {value for name in operators for value in graph.by_name[name].outputs}
     whole_chain = len(last_parts) == 1
     for processor, part in last_parts.items():
         needed: dict[str, Region] = {last.output: part}
         own: dict[str, Region] = {}
+        read: dict[str, list[str]] = {}
         for name in reversed(operators):
             node = graph.by_name[name]
             if whole_chain:
@@ -78,12 +87,23 @@ def chain_regions(
             region = needed.get(node.output)
             if region is None or region.empty:
                 continue
-            own[name] = region
+            own[name], read[name] = region, []
             reads = REGISTRY[node].input_regions(graph, node, region)
             for (_, tensor), box in zip(graph.variable_inputs(node), reads, strict=True):
                 needed[tensor.name] = needed[tensor.name].hull(box) if tensor.name in needed else box
-        regions[processor] = {name: own[name] for name in operators if name in own}
-    return regions
+                if tensor.name not in inside and not box.empty:
+                    read[name].append(tensor.name)
+        names = [name for name in operators if name in own]
+        outside = dict.fromkeys(value for name in names for value in read[name])
+        pieces[processor] = Piece({name: own[name] for name in names}, {value: needed[value] for value in outside})
+    return pieces
+
+
+def chain_regions(
+    graph: Graph, operators: Sequence[str], last_parts: Mapping[str, Region]
+) -> dict[str, dict[str, Region]]:
+    """The boxes of `chain_pieces`: processor -> operator -> box of its (first) output."""
+    return {processor: piece.boxes for processor, piece in chain_pieces(graph, operators, last_parts).items()}
 
 
 def placed_regions(graph: Graph, branches: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Region]]:

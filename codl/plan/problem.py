@@ -16,7 +16,7 @@ from codl.graph import Graph
 from codl.hardware import Hardware
 from codl.ops import REGISTRY, Dimension
 from codl.plan.boxes import Floats, Ids
-from codl.plan.evaluate import NS_PER_S, Concurrency, Parts, PlanLatency, chain_boxes, chain_parts, plan_latency
+from codl.plan.evaluate import NS_PER_S, Concurrency, Parts, PlanLatency, chain_parts, pieces_of, plan_latency
 from codl.plan.model import Chain, Plan, ProcessorUse, Reference
 from codl.plan.sharing import SharingModel
 from codl.plan.tables import Tables
@@ -213,9 +213,8 @@ class Problem:
         """What the processors do in a chain. Kept, since the plans that a search weighs have many chains in common."""
         key = (chain.operators, chain.dimension, tuple(chain.shares.items()), tuple(chain.branches.items()))
         if key not in self._parts:
-            boxes = chain_boxes(self.graph, chain, self.alignment, tuple(self.hardware.processors))
-            used = Concurrency(self.cost, list(boxes))
-            self._parts[key] = chain_parts(self.graph, chain, boxes, self.tables.kernel, used)
+            pieces = pieces_of(self.graph, chain, self.alignment, tuple(self.hardware.processors))
+            self._parts[key] = chain_parts(self.graph, chain, pieces, self.tables.kernel, self.cost)
         return self._parts[key]
 
     @cached_property

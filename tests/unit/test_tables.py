@@ -119,8 +119,8 @@ def test_a_finished_plan_costs_what_the_cost_model_says() -> None:
     fresh = CostModel(machine, graph)
     for decision in greedy(problem, BOTH).chained:
         parts = problem.parts(decision.chain(problem))
-        for processor, own in parts.boxes.items():
-            for name, box in own.items():
+        for processor, piece in parts.pieces.items():
+            for name, box in piece.boxes.items():
                 node = graph.by_name[name]
                 cost, algorithm = problem.tables.kernel(name, box, processor)
                 assert cost == fresh.kernel(node, box, processor)
