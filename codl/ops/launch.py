@@ -63,9 +63,13 @@ def to_memory(array: np.ndarray) -> np.ndarray:
 
 def from_memory(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The inverse of `to_memory`: a logical array of this shape from a buffer's contents."""
-    order = memory_order(len(shape))
-    stored = flat.reshape([shape[axis] for axis in order])
-    return np.ascontiguousarray(stored.transpose(np.argsort(order))).reshape(shape)  # numpy makes a scalar 1-D
+    return np.ascontiguousarray(in_logical_order(flat, shape)).reshape(shape)  # numpy makes a scalar 1-D
+
+
+def in_logical_order(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A view of a buffer's contents with axes in logical order."""
+    stored = flat.reshape([shape[axis] for axis in memory_order(len(shape))])
+    return stored.transpose(0, 3, 1, 2) if len(shape) == 4 else stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ memory before, and reading the outputs after, are outside.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from codl.errors import DeviceError, InputError
-from codl.graph import Graph
+from codl.graph import Graph, Tensor
 from codl.real.clock import host_ns
 from codl.real.compile import check
 from codl.real.devices import Assignment, DeviceInfo
@@ -39,6 +39,19 @@ class Run:
     makespan_ns: int
     wall_ns: int
     trace: Trace | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What an input must be. `text`: numpy has several formats for it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    text: bool
+
+    @staticmethod
+    def of(tensor: Tensor) -> _Taken:
+        return _Taken(tensor.shape, np.dtype(tensor.dtype), host_only(tensor.dtype))
 
 
 class Executor:
@@ -76,6 +89,7 @@ class Executor:
         self.tasks = wanted[0]
         self.timeout_s = timeout_s
         self.devices = _by_lane([lane for tasks in wanted for lane in tasks.lanes], devices)
+        self._taken = {name: _Taken.of(graph.tensors[name]) for name in graph.inputs}
         self._lock = threading.Lock()
         label = ", ".join(dict.fromkeys(device.id for device in self.devices.values()))
         self._outside: dict[str, Allocation] = {}
@@ -122,14 +136,18 @@ class Executor:
             DeviceError: a device fails or does not answer.
             ModelError: an operator fails in ONNX Runtime.
         """
-        result = self.infer(inputs, trace)
+        result = self._run(inputs, trace, timed=False)
         return result.outputs, result.trace
 
     def infer(self, inputs: Mapping[str, np.ndarray], trace: bool = False) -> Run:
         """As `run`, with the makespan."""
+        return self._run(inputs, trace, timed=True)
+
+    def _run(self, inputs: Mapping[str, np.ndarray], trace: bool, timed: bool) -> Run:
         arrays = self._checked(inputs)
         with self._lock:
-            result: Run = self._call(lambda: self._infer(arrays, trace))
+            spent, self._records = self._records, []
+            result: Run = self._call(lambda: self._infer(arrays, trace, timed), meanwhile=spent.clear)
             return result
 
     def close(self) -> None:
@@ -148,28 +166,31 @@ class Executor:
         self.close()
 
     def _checked(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        needed = {name: self.graph.tensors[name] for name in self.graph.inputs}
-        listed = ", ".join(f"{t.name} {t.dtype}{list(t.shape)}" for t in needed.values()) or "none"
         for name in inputs:
-            if name not in needed:
-                raise InputError(f"unknown input {name!r}; {self.graph.name} takes: {listed}")
+            if name not in self._taken:
+                raise InputError(f"unknown input {name!r}; {self.graph.name} takes: {self._listed()}")
         arrays = {}
-        for name, tensor in needed.items():
+        for name, taken in self._taken.items():
             if name not in inputs:
-                raise InputError(f"input {name!r} is missing; {self.graph.name} takes: {listed}")
+                raise InputError(f"input {name!r} is missing; {self.graph.name} takes: {self._listed()}")
             array = np.asarray(inputs[name])
-            if array.shape != tensor.shape:
-                raise InputError(f"input {name!r} has shape {list(array.shape)}; {list(tensor.shape)} is needed")
-            if array.dtype != np.dtype(tensor.dtype) and not (host_only(tensor.dtype) and array.dtype.kind in "OUS"):
-                raise InputError(f"input {name!r} has dtype {array.dtype}; {tensor.dtype} is needed")
+            if array.shape != taken.shape:
+                raise InputError(f"input {name!r} has shape {list(array.shape)}; {list(taken.shape)} is needed")
+            if array.dtype != taken.dtype and not (taken.text and array.dtype.kind in "OUS"):
+                raise InputError(f"input {name!r} has dtype {array.dtype}; {self.graph.tensors[name].dtype} is needed")
             arrays[name] = array
         return arrays
 
+    def _listed(self) -> str:
+        """What it takes, for messages."""
+        needed = [self.graph.tensors[name] for name in self._taken]
+        return ", ".join(f"{t.name} {t.dtype}{list(t.shape)}" for t in needed) or "none"
+
     # -- on the worker's thread --------------------------------------------------------------------------------------
 
-    def _call(self, job: Any) -> Any:
+    def _call(self, job: Any, meanwhile: Callable[[], None] | None = None) -> Any:
         with device_errors(self._worker.label):
-            return self._worker.call(job, self.timeout_s, self._progress)
+            return self._worker.call(job, self.timeout_s, self._progress, meanwhile)
 
     def _progress(self) -> int:
         """Grows as long as the devices get anything done. Asked only when a wait has lasted suspiciously long."""
@@ -178,16 +199,16 @@ class Executor:
         events = [done[1] for done in steps if not isinstance(done[1], int)]
         return len(steps) + sum(1 for event in events if event.command_execution_status == complete)
 
-    def _infer(self, arrays: Mapping[str, np.ndarray], trace: bool) -> Run:
+    def _infer(self, arrays: Mapping[str, np.ndarray], trace: bool, timed: bool) -> Run:
+        """One inference. `timed`: with its makespan, for which events are asked."""
         if trace:
             self._lanes.measure_clocks(drifting_only=True)
         before = host_ns()
         self._write(arrays)
-        self._records = []
         done = self._segments()
         outputs = {name: self._output(name, done) for name in self.graph.outputs}
         wall = host_ns() - before
-        makespan = makespan_ns(done, self._lanes.clocks)
+        makespan = makespan_ns(done, self._lanes.clocks) if timed else 0
         return Run(outputs, makespan, wall, self._trace(done) if trace else None)
 
     def _write(self, arrays: Mapping[str, np.ndarray]) -> None:

@@ -7,13 +7,13 @@ them without any copy. Buffers of other devices are reached by explicit reads an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from codl.errors import DeviceError
-from codl.ops.launch import from_memory, memory_order, to_memory
+from codl.ops.launch import from_memory, in_logical_order, to_memory
 from codl.real.opencl import opencl
 from codl.region import Region
 
@@ -63,25 +63,30 @@ class Allocation:
     memory: Memory
     device: cl.Buffer | None
     host: np.ndarray | None
+    _shown: np.ndarray | None = field(default=None, init=False, repr=False)
+
+    @property
+    def shown(self) -> np.ndarray | None:
+        """`host` with axes in logical order, made once: between two inferences numpy's code leaves the caches."""
+        if self._shown is None and self.host is not None:
+            self._shown = in_logical_order(self.host[: self.region.size], self.region.shape)
+        return self._shown
 
     def write(self, array: np.ndarray) -> None:
         """Fill it from an array in logical axis order, of the region's shape."""
-        if self.host is not None:
-            order = memory_order(array.ndim)
-            stored = self.host[: self.region.size].reshape([array.shape[axis] for axis in order])
+        if (shown := self.shown) is not None:
             if array.ndim == 4 and array.shape[1] <= _FEW_CHANNELS:
                 for channel in range(array.shape[1]):
-                    stored[..., channel] = array[:, channel]
+                    shown[:, channel] = array[:, channel]
             else:
-                stored[...] = array.transpose(order)
+                shown[...] = array
         elif array.size:
             self.memory.write(self.device, to_memory(array))
 
     def read(self) -> np.ndarray:
         """A copy of the contents, in logical axis order."""
-        if self.host is not None:
-            stored = from_memory(self.host[: self.region.size], self.region.shape)
-            return stored.copy() if np.may_share_memory(stored, self.host) else stored
+        if (shown := self.shown) is not None:
+            return shown.copy()
         flat = np.empty(self.region.size, self.dtype)
         if flat.size:
             self.memory.read(self.device, flat)

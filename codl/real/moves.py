@@ -108,13 +108,17 @@ def in_order(enqueues: Sequence[Enqueue], queue: Any) -> Issue:
     chain = list(enqueues) or [lambda waits: ocl.enqueue_marker(queue, wait_for=waits)]
     first_enqueue, *others = chain
 
+    def alone(waits: Waits) -> tuple[Any, Any]:
+        event = first_enqueue(waits)
+        return event, event
+
     def issue(waits: Waits) -> tuple[Any, Any]:
         first = last = first_enqueue(waits)
         for enqueue in others:
             last = enqueue(None)
         return first, last
 
-    return issue
+    return issue if others else alone
 
 
 def _place(piece: Piece, lane: Lane, lanes: Lanes) -> Place:

@@ -38,6 +38,8 @@ class Part:
         self.fallbacks = compiled.fallbacks
         self._maps = compiled.maps
         self._premapped = compiled.premapped
+        waited = {index for step in self.schedule.steps for index in step.host_waits}
+        self._ends = tuple(index for index in self.schedule.ends if index not in waited)
 
     def execute(self, record: Record, strict: bool) -> None:
         """Issue every step and wait for the last ones. Without `strict`, operators that fail in ONNX Runtime (fed
@@ -62,7 +64,7 @@ class Part:
             handed.append((before, host_ns()))
             if step.flush:
                 step.place.queue.flush()  # type: ignore[union-attr]  # flush is set where there is a queue
-        for index in self.schedule.ends:
+        for index in self._ends:
             done[index][1].wait()
         if self._maps is not None:
             self._maps.end()
@@ -82,7 +84,7 @@ class Done:
 
     def begin_ns(self) -> int | None:
         """When its first command was enqueued, on the host clock; None if it has none."""
-        return min((before for before, _ in self.record.handed), default=None)
+        return self.record.handed[0][0] if self.record.handed else None
 
     def end_ns(self, clocks: Mapping[str, ClockOffset]) -> int | None:
         """When its last command ended, on the host clock."""
