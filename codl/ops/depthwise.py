@@ -9,9 +9,15 @@ from codl.ops import activation as activations
 from codl.ops.launch import Constant, Input, KernelProgram, KernelRequest, Launch, Output
 from codl.ops.packing import LazyConstants
 from codl.ops.tile import Strided, one_each, simd
+from codl.ops.tile.dealing import makespan
 from codl.ops.window import Window, ceil_div, has_bias
 from codl.ops.windowed import origin
 from codl.region import Range
+
+_AN_ITEM, _FIXED = 400_000, 20_000
+"""Products of about 20 us, and what beginning a work-item costs, in products."""
+_MANY = 200
+"""So many work-items are dealt evenly, whatever their size."""
 
 
 def program(request: KernelRequest) -> KernelProgram:
@@ -45,17 +51,32 @@ def program(request: KernelRequest) -> KernelProgram:
         size, local = one_each(out.size)
         launch = Launch("cl/depthwise_gpu.cl", "depthwise_gpu", (chosen,), (*arguments, out.size, *params), size, local)
         return KernelProgram((launch,), constants)
-    at_once = rows_per_item(n * h, w * c * window.taps)
     short = (window.kernel, window.dilation) == ((3, 3), (1, 1)) and window.stride[1] in (1, 2)
+    pairs = short and window.stride == (1, 1)
+    at_once = rows_per_item(h, w * c * window.taps, request.device.compute_units, n, 2 if pairs else 1)
     defines = (("SIMD", simd(request.device)), ("QUAD", window.stride[1] if short else 0), chosen)
     size = (ceil_div(h, at_once), 1, n)
     launch = Launch("cl/depthwise.cl", "depthwise", defines, (*arguments, at_once, *params), size)
     return KernelProgram((launch,), constants)
 
 
-def rows_per_item(rows: int, products: int) -> int:
-    """Rows that make a work-item of about 20 us, at `products` multiplications (or comparisons) a row."""
-    return max(1, min(rows, 400_000 // max(1, products)))
+def rows_per_item(rows: int, products: int, cores: int = 1, images: int = 1, together: int = 1) -> int:
+    """Rows of a work-item of at most about 20 us, with which all cores end at the same time.
+
+    Args:
+        rows: of one of `images`; work-items do not reach from one to the next.
+        products: multiplications (or comparisons) of a row.
+        together: rows that the kernel computes at once.
+    """
+    most = max(1, min(rows, max(together, _AN_ITEM // max(1, products))))
+    if cores == 1 or images * rows > _MANY * most:
+        return most
+
+    def taken(at_once: int) -> float:
+        items = [min(at_once, rows - at) * products + _FIXED for at in range(0, rows, at_once)]
+        return makespan(items * images, cores)
+
+    return min(range(most - most % together or most, 0, -together), key=taken)
 
 
 def _weights(graph: Graph, node: Node, channels: Range) -> np.ndarray:

@@ -97,6 +97,16 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "depthwise, few channels": {"shape": (1, 5, 12, 7), "channels": 5, "group": 5, "dilation": (1, 2)},
     "depthwise, four columns at once": {"shape": (2, 21, 9, 11), "channels": 21, "group": 21},
+    "depthwise, two rows at once, padding on both sides": {"shape": (1, 24, 4, 4), "channels": 24, "group": 24},
+    "depthwise, two rows at once, without padding": {
+        "shape": (2, 16, 7, 10), "channels": 16, "group": 16, "pads": (0,) * 4,
+    },
+    "depthwise, two rows at once, in padding": {
+        "shape": (1, 9, 2, 6), "channels": 9, "group": 9, "pads": (5, 1, 4, 0),
+    },
+    "depthwise, every second row": {
+        "shape": (1, 16, 9, 8), "channels": 16, "group": 16, "stride": (2, 1), "pads": (1, 0, 1, 1),
+    },
     "depthwise, every second column": {
         "shape": (1, 16, 8, 14), "channels": 16, "group": 16, "stride": (1, 2), "pads": (0, 1, 2, 0),
     },
@@ -132,8 +142,11 @@ def test_residual(name: str, place: str, cpu: bool) -> None:
 @pytest.mark.parametrize("simd", [4, 8, 16])
 @pytest.mark.parametrize(
     "name",
-    ["wide", "pointwise, whole tiles, deep", "vector", "depthwise", "depthwise, four columns at once", "narrow"],
-)
+    [
+        "wide", "pointwise, whole tiles, deep", "vector", "depthwise", "depthwise, four columns at once",
+        "depthwise, every second column", "narrow",
+    ],
+)  # fmt: skip
 def test_vectors_of_any_width(name: str, simd: int) -> None:
     """Also of processors that this machine is not: slow there, but no less right."""
     check(SHAPES[name] | {"activation": Activation("relu")}, simd=simd)

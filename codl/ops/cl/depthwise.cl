@@ -15,37 +15,89 @@
 #if QUAD
 #define ACROSS (3 * QUAD + 3) /* columns that 4 neighbouring outputs read */
 
-/* 4 neighbouring outputs, all channels, of the tap rows from `from` to `to`. `in` is tap row 0 of the first of the
-   columns read, of which the first and the last may lie in padding: `left`, `right` say that they do not. */
-static inline void quad(__global const float *in, int x_y, int x_x, __global const float *w, __global const float *b,
-                        __global float *out, int y_x, int channels, int from, int to, bool left, bool right,
-                        float p, float q) {
-  for (int block = 0; block < channels; block += SIMD) {
-    const int c = min(block, channels - SIMD); /* the last vector may overlap the one before */
-    VEC s[4];
-    s[0] = s[1] = s[2] = s[3] = LOAD(b + c);
+/* 4 neighbouring outputs of one vector of channels. `in` is the first tap row of the first of the columns read, of which
+   the first and the last may lie in padding: LEFT, RIGHT (constants, once inlined) say that they do not. `w` is the first
+   tap row's weight, `taps` are the rows to compute. */
+static inline __attribute__((always_inline)) void quad(
+    __global const float *in, int x_y, int x_x, __global const float *w, int channels, VEC bias, __global float *out,
+    int y_x, int taps, const bool LEFT, const bool RIGHT, float p, float q) {
+  VEC s0 = bias, s1 = bias, s2 = bias, s3 = bias;
+  for (int ky = 0; ky < taps; ky++, in += x_y, w += 3 * channels) {
+    VEC v[ACROSS];
 #pragma unroll
-    for (int ky = 0; ky < 3; ky++) {
-      if (ky < from || ky >= to)
-        continue;
-      VEC v[ACROSS], weight[3];
+    for (int i = 0; i < ACROSS; i++)
+      v[i] = (i > 0 || LEFT) && (i < ACROSS - 1 || RIGHT) ? LOAD(in + i * x_x) : (VEC)(0.0f);
 #pragma unroll
-      for (int i = 0; i < ACROSS; i++)
-        v[i] = (i > 0 || left) && (i < ACROSS - 1 || right) ? LOAD(in + ky * x_y + i * x_x + c) : (VEC)(0.0f);
-#pragma unroll
-      for (int kx = 0; kx < 3; kx++)
-        weight[kx] = LOAD(w + (ky * 3 + kx) * channels + c);
-#pragma unroll
-      for (int kx = 0; kx < 3; kx++)
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-          s[i] = s[i] + weight[kx] * v[i * QUAD + kx];
+    for (int kx = 0; kx < 3; kx++) {
+      const VEC weight = LOAD(w + kx * channels);
+      s0 = s0 + weight * v[kx];
+      s1 = s1 + weight * v[QUAD + kx];
+      s2 = s2 + weight * v[2 * QUAD + kx];
+      s3 = s3 + weight * v[3 * QUAD + kx];
     }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-      STORE(out + i * y_x + c, ACTIVATE(s[i], p, q));
   }
+  STORE(out, ACTIVATE(s0, p, q));
+  STORE(out + y_x, ACTIVATE(s1, p, q));
+  STORE(out + 2 * y_x, ACTIVATE(s2, p, q));
+  STORE(out + 3 * y_x, ACTIVATE(s3, p, q));
 }
+
+#if QUAD == 1
+/* The same for two rows of outputs, which share two of the four rows read: those from `from` to `to` lie in the map. `in`
+   and `w` are the first of all. */
+static inline __attribute__((always_inline)) void double_quad(
+    __global const float *in, int x_y, int x_x, __global const float *w, int channels, VEC bias, __global float *out,
+    int y_y, int y_x, int from, int to, const bool LEFT, const bool RIGHT, float p, float q) {
+  VEC s0 = bias, s1 = bias, s2 = bias, s3 = bias, t0 = bias, t1 = bias, t2 = bias, t3 = bias;
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    if (k < from || k >= to)
+      continue;
+    VEC v[ACROSS];
+#pragma unroll
+    for (int i = 0; i < ACROSS; i++)
+      v[i] = (i > 0 || LEFT) && (i < ACROSS - 1 || RIGHT) ? LOAD(in + k * x_y + i * x_x) : (VEC)(0.0f);
+#pragma unroll
+    for (int kx = 0; kx < 3; kx++) {
+      if (k < 3) {
+        const VEC weight = LOAD(w + (k * 3 + kx) * channels);
+        s0 = s0 + weight * v[kx];
+        s1 = s1 + weight * v[1 + kx];
+        s2 = s2 + weight * v[2 + kx];
+        s3 = s3 + weight * v[3 + kx];
+      }
+      if (k > 0) {
+        const VEC weight = LOAD(w + ((k - 1) * 3 + kx) * channels);
+        t0 = t0 + weight * v[kx];
+        t1 = t1 + weight * v[1 + kx];
+        t2 = t2 + weight * v[2 + kx];
+        t3 = t3 + weight * v[3 + kx];
+      }
+    }
+  }
+  STORE(out, ACTIVATE(s0, p, q));
+  STORE(out + y_x, ACTIVATE(s1, p, q));
+  STORE(out + 2 * y_x, ACTIVATE(s2, p, q));
+  STORE(out + 3 * y_x, ACTIVATE(s3, p, q));
+  STORE(out + y_y, ACTIVATE(t0, p, q));
+  STORE(out + y_y + y_x, ACTIVATE(t1, p, q));
+  STORE(out + y_y + 2 * y_x, ACTIVATE(t2, p, q));
+  STORE(out + y_y + 3 * y_x, ACTIVATE(t3, p, q));
+}
+#define DOUBLE(LEFT, RIGHT) \
+  for (int c = 0; c < channels; c += SIMD) { \
+    const int at = c + SIMD <= channels ? c : channels - SIMD; \
+    double_quad(from_here + at, x_y, x_x, w + at, channels, LOAD(b + at), to_here + at, y_y, y_x, from, below, LEFT, RIGHT, \
+                p, q); \
+  }
+#endif
+
+/* All channels of 4 neighbouring outputs. No min(): PoCL calls a function for it, which costs as much as a tap row. */
+#define QUADS(LEFT, RIGHT) \
+  for (int c = 0; c < channels; c += SIMD) { \
+    const int at = c + SIMD <= channels ? c : channels - SIMD; /* the last vector may overlap the one before */ \
+    quad(from_here + at, x_y, x_x, first_tap + at, channels, LOAD(b + at), to_here + at, y_x, to - from, LEFT, RIGHT, p, q); \
+  }
 #endif
 
 __kernel void depthwise(__global const float *restrict x, __global const float *restrict w,
@@ -61,6 +113,27 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
 
   for (int row = first; row < last; row++) {
     const int in_y = row * step_y + origin_y;
+#if QUAD == 1
+    if (step_y == 1 && row + 1 < last && channels >= SIMD && columns >= 4 && origin_x >= -1 && columns + 1 + origin_x <= width) {
+      const int from = in_y < 0 ? -in_y : 0, below = height - in_y < 4 ? height - in_y : 4;
+      for (int column = 0; column < columns; column += 4) {
+        const int start = column + 4 <= columns ? column : columns - 4; /* the last 4 may overlap those before */
+        const int first_x = start + origin_x, last_x = first_x + ACROSS - 1;
+        __global const float *from_here = x + in_y * x_y + first_x * x_x;
+        __global float *to_here = y + row * y_y + start * y_x;
+        if (first_x >= 0 && last_x < width)
+          DOUBLE(true, true)
+        else if (first_x >= 0)
+          DOUBLE(true, false)
+        else if (last_x < width)
+          DOUBLE(false, true)
+        else
+          DOUBLE(false, false)
+      }
+      row++;
+      continue;
+    }
+#endif
     /* tap rows inside the map */
     const int from = in_y < 0 ? (-in_y + dilation_y - 1) / dilation_y : 0;
     const int to = min(kh, in_y < height ? (height - 1 - in_y) / dilation_y + 1 : 0);
@@ -69,16 +142,17 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
       const int start = min(column, columns - 4); /* the last 4 may overlap those before */
       const int first_x = start * QUAD + origin_x, last_x = first_x + ACROSS - 1;
       if (channels >= SIMD && start >= 0 && first_x >= -1 && last_x <= width) {
-        __global const float *from_here = x + in_y * x_y + first_x * x_x;
+        __global const float *from_here = x + (in_y + from) * x_y + first_x * x_x;
+        __global const float *first_tap = w + from * 3 * channels;
         __global float *to_here = y + row * y_y + start * y_x;
         if (first_x >= 0 && last_x < width)
-          quad(from_here, x_y, x_x, w, b, to_here, y_x, channels, from, to, true, true, p, q);
+          QUADS(true, true)
         else if (first_x >= 0)
-          quad(from_here, x_y, x_x, w, b, to_here, y_x, channels, from, to, true, false, p, q);
+          QUADS(true, false)
         else if (last_x < width)
-          quad(from_here, x_y, x_x, w, b, to_here, y_x, channels, from, to, false, true, p, q);
+          QUADS(false, true)
         else
-          quad(from_here, x_y, x_x, w, b, to_here, y_x, channels, from, to, false, false, p, q);
+          QUADS(false, false)
         continue;
       }
 #endif
