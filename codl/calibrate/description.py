@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from codl.calibrate.fit import Fitted, fit_library
 from codl.calibrate.geometry import block_channels
 from codl.calibrate.measure import Samples
-from codl.calibrate.phases import reference_probe
+from codl.calibrate.phases import PACE_TOGETHER, pace_alone, reference_probe
 from codl.calibrate.processors import bandwidth, contention, handing_over, memory_bandwidth, silicon
 from codl.calibrate.provenance import IDLE_WATTS, JOULES_PER_BYTE, LIBRARY, provenance
 from codl.calibrate.results import NS, Results, median, significant
@@ -126,7 +126,10 @@ def _observed(results: Results, handing: Mapping[str, Sequence[float]]) -> Obser
         clock_uncertainty={lane: each.clock.uncertainty_ns * NS for lane, each in results.overheads.items()},
         profiling={lane: significant(each.profiling_ns * NS) for lane, each in results.overheads.items()},
         reference_kernel=reference_probe(results.graph).node.name,
-        reference={lane: significant(median(results.reference(lane)) * NS) for lane in results.lanes},
+        reference={lane: significant(median(results.pace(lane, pace_alone(lane))) * NS) for lane in results.lanes},
+        reference_together={
+            lane: significant(median(row) * NS) for lane in results.lanes if (row := results.pace(lane, PACE_TOGETHER))
+        },
     )
 
 

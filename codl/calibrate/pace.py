@@ -14,16 +14,11 @@ import numpy as np
 
 from codl.calibrate.measure import occupancy
 from codl.calibrate.network import graph_of
-from codl.calibrate.phases import alone, reference_probe
-from codl.calibrate.probes import Probe
-from codl.calibrate.sequence import TOGETHER, Sequence, SequenceBuilder
-from codl.graph import Graph
+from codl.calibrate.phases import PACE_TOGETHER, add_pace, reference_probe
+from codl.calibrate.sequence import Sequence, SequenceBuilder
 from codl.hardware import Hardware
 from codl.real.devices import Assignment
 from codl.real.executor import Executor
-
-_REPEATS = 6
-"""Of the kernel, each time that it is asked to run: some 50 ms, next to networks' runs."""
 
 
 class PaceMeter:
@@ -40,13 +35,16 @@ class PaceMeter:
     def __init__(self, hardware: Hardware, devices: Assignment) -> None:
         observed = hardware.observed
         self._then = dict(observed.reference) if observed else {}
-        self._contention = {lane: hardware.processors[lane].contention for lane in self._then}
+        self._then_together = dict(observed.reference_together) if observed else {}
         self._executor: Executor | None = None
         self._times: dict[tuple[str, str], list[int]] = {}
         graph = graph_of(observed.reference_kernel if observed else "")
         if not self._then or not graph.nodes:
             return  # a description that did not measure it
-        self._sequence = _repeated(reference_probe(graph), tuple(self._then), devices.shared_memory, graph)
+        lanes = tuple(self._then)
+        builder = SequenceBuilder(graph, lanes, devices.shared_memory)
+        add_pace(builder, lanes, devices.shared_memory, reference_probe(graph))
+        self._sequence = Sequence(builder.build(), tuple(builder.timed), {})
         random = np.random.default_rng(1)
         shapes = {name: graph.tensors[name].shape for name in graph.inputs}
         self._inputs = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
@@ -70,8 +68,8 @@ class PaceMeter:
         where that is farthest from 1. None where it was not run."""
         paces: list[float] = []
         for (phase, lane), row in self._times.items():
-            expected = self._then[lane] * (self._contention[lane] if phase == TOGETHER else 1.0)
-            paces.append(statistics.median(row) * 1e-9 / expected)
+            then = self._then_together if phase == PACE_TOGETHER else self._then
+            paces.append(statistics.median(row) * 1e-9 / then[lane])
         return max(paces, key=lambda pace: abs(pace - 1), default=None)
 
     def close(self) -> None:
@@ -86,16 +84,3 @@ class PaceMeter:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _repeated(probe: Probe, lanes: tuple[str, ...], shared: bool, graph: Graph) -> Sequence:
-    builder = SequenceBuilder(graph, lanes, shared)
-    for lane in lanes:
-        for _ in range(_REPEATS):
-            builder.probe(lane, alone(lane), probe)
-        builder.barrier()
-    if shared:
-        for _ in range(_REPEATS):
-            for lane in lanes:
-                builder.probe(lane, TOGETHER, probe)
-    return Sequence(builder.build(), tuple(builder.timed), {})

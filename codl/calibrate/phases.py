@@ -17,6 +17,10 @@ _TURNS = 24
 _TOGETHER = 48
 """Most probes that run on every processor at once."""
 _HOST_WAITS = 6
+_PACE_REPEATS = 6
+"""Of the reference kernel, each time that it is asked for the machine's pace: some 50 ms."""
+PACE_TOGETHER = "pace-all"
+"""The phase in which every processor runs the reference kernel at once."""
 _REFERENCE_EVERY = 12
 _OLD_INPUT_BELOW = 60.0
 """FLOPs a byte below which a probe's input is made one kernel (the reference) earlier than right before it."""
@@ -38,6 +42,24 @@ def is_wide(device: DeviceInfo) -> bool:
 def alone(lane: str) -> str:
     """The phase in which a processor works alone."""
     return f"{lane}-alone"
+
+
+def pace_alone(lane: str) -> str:
+    """The phase in which a processor alone runs the reference kernel."""
+    return f"pace-{lane}"
+
+
+def add_pace(builder: SequenceBuilder, lanes: tuple[str, ...], shared: bool, probe: Probe) -> None:
+    """What tells the machine's pace (`codl.calibrate.pace`), the same in calibration and whenever it is asked again:
+    the reference kernel several times in a row, which keeps its weights in the caches."""
+    for lane in lanes:
+        for _ in range(_PACE_REPEATS):
+            builder.probe(lane, pace_alone(lane), probe)
+        builder.barrier()
+    if shared:
+        for _ in range(_PACE_REPEATS):
+            for lane in lanes:
+                builder.probe(lane, PACE_TOGETHER, probe)
 
 
 def build_sequence(
@@ -72,6 +94,8 @@ def build_sequence(
         _copies(builder, lanes, graph)
     builder.barrier()
     _host_waits(builder, lanes, graph, devices.shared_memory)
+    builder.barrier()
+    add_pace(builder, lanes, devices.shared_memory, reference)
     return Sequence(
         builder.build(),
         tuple(builder.timed),

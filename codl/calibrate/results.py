@@ -71,6 +71,11 @@ class Results:
             for ns in self.samples.tasks[timed.task]
         ]
 
+    def pace(self, lane: str, phase: str) -> list[int]:
+        """Nanoseconds of the reference kernel where it was asked for the machine's pace, over rounds."""
+        mine = [timed for timed in self.program.timed if timed.phase == phase and timed.lane == lane]
+        return [ns for timed in mine for ns in self.samples.tasks[timed.task]]
+
     def slowdowns(self, lane: str) -> list[tuple[Work, float]]:
         """(work, time together / time alone) of kernels that ran while the other processors worked too.
 

@@ -60,7 +60,9 @@ class Observed(Section):
     reference_kernel: str = ""
     """The probe that tells at what pace the machine runs (`codl.calibrate.pace`)."""
     reference: dict[str, Seconds] = {}
-    """By processor: time of that kernel, alone."""
+    """By processor: time of that kernel, alone and several times in a row."""
+    reference_together: dict[str, Seconds] = {}
+    """The same while all processors of one memory run it."""
 
 
 class Hardware(Section):

@@ -239,8 +239,9 @@ def test_the_pace_is_the_reference_kernels_time_over_what_it_was(
 ) -> None:
     assert described.observed is not None
     assert described.observed.reference_kernel == "conv 34x35x144->144 k3 s1"
-    assert described.observed.reference["cpu"] > 0
-    observed = described.observed.model_copy(update={"reference": dict.fromkeys(LANES, reference)})
+    assert described.observed.reference["cpu"] > 0 and set(described.observed.reference_together) == set(LANES)
+    then = dict.fromkeys(LANES, reference)
+    observed = described.observed.model_copy(update={"reference": then, "reference_together": then})
     with calibrate.PaceMeter(described.model_copy(update={"observed": observed}), halves()) as meter:
         assert meter.pace is None
         meter()
