@@ -1,23 +1,23 @@
 """The phones' hardware files are what `tools/fit_phones.py` makes of its data, and it reads no co-executed network."""
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from codl import hardware as hw
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "fit_phones.py"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("fit_phones", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fit_phones"] = module
-    spec.loader.exec_module(module)
-    return module
+    """Everything in the modules of the tool."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOOLS))
+        modules = [importlib.import_module(name) for name in ("phone_model", "phone_files", "phone_checks")]
+        return SimpleNamespace(**{name: value for module in modules for name, value in vars(module).items()})
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_nothing_co_executed_is_fitted_to(tool, fitted) -> None:
     _, observations, _ = fitted
     assert {item.processor for item in observations if item.network} == {"cpu", "gpu"}
     assert sum(bool(item.network) for item in observations) == 40
-    source = TOOL.read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in TOOLS.glob("*phone*.py"))
     assert "headline_latency" not in source and "plans" not in [path.name for path in tool.DATA.rglob("*")]
 
 
