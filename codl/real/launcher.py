@@ -11,7 +11,8 @@ import numpy as np
 from codl.errors import BuildError, DeviceError
 from codl.ops.launch import Constant, DeviceTraits, Input, KernelProgram, Launch, Output, Scratch
 from codl.real.opencl import opencl
-from codl.real.sources import Define, program_text
+from codl.real.scalars import gathered
+from codl.real.sources import program_text
 
 if TYPE_CHECKING:
     import pyopencl as cl
@@ -26,13 +27,12 @@ class ProgramCache:
         self.context = context
         self._built: dict[tuple[Any, str], cl.Program] = {}
 
-    def get(self, device: cl.Device, source: str, defines: tuple[Define, ...]) -> cl.Program:
-        """The program built for a device of the context.
+    def get(self, device: cl.Device, source: str, text: str) -> cl.Program:
+        """A program's text, from the file `source`, built for a device of the context.
 
         Raises:
             BuildError: it does not build; carries the log.
         """
-        text = program_text(source, defines)
         key = (device, text)
         if key not in self._built:
             self._built[key] = self._build(device, source, text)
@@ -185,7 +185,12 @@ class Launcher:
                     values.append(np.int32(argument))
                 case float():
                     values.append(np.float32(argument))
-        built = self.programs.get(self.device, launch.source, launch.defines)
+        text = program_text(launch.source, launch.defines)
+        if self.traits.cpu:
+            text, kernels = gathered(text)
+            if launch.entry in kernels:
+                values = kernels[launch.entry].arguments(values)
+        built = self.programs.get(self.device, launch.source, text)
         try:
             kernel = ocl.Kernel(built, launch.entry)
             kernel.set_args(*values)
