@@ -91,7 +91,7 @@ class _Some:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._works, name)
-        found = self.__dict__[name] = value[self._chosen] if isinstance(value, np.ndarray) else value
+        found = self.__dict__[name] = value.take(self._chosen) if isinstance(value, np.ndarray) else value
         return found
 
 

@@ -140,7 +140,7 @@ class Boxes:
 
     def sizes(self, ids: Ids) -> Floats:
         """Elements of each box."""
-        return self._sizes[ids]
+        return self._sizes.take(ids)
 
     def missing(self, own: Ids, need: Ids) -> Floats:
         """Elements of each needed box that each owned box lacks: (owned, needed)."""

@@ -60,22 +60,17 @@ class Columns:
     @property
     def stop(self) -> Ids:
         """The position of each chain's last operator."""
-        return self.ends.stop[self.end]
+        return self.ends.stop.take(self.end)
 
     @property
     def part_bytes(self) -> Floats:
         """Of the last operator's output, (2, columns)."""
-        return self.ends.part_bytes[:, self.end]
+        return self.ends.part_bytes.take(self.end, axis=1)
 
     @property
     def alone(self) -> int:
         """The number of columns with `start` alone, which are the first ones."""
         return int(self.end.searchsorted(self.ends.first[self.start + 1]))
-
-    def at(self, chosen: Ids | NDArray[np.bool_]) -> Columns:
-        """Some of the columns."""
-        needs = {value: ids[:, chosen] for value, ids in self.needs.items()}
-        return Columns(self.start, self.ends, self.end[chosen], self.costs[:, chosen], needs)
 
     def __len__(self) -> int:
         return len(self.end)

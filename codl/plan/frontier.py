@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,7 @@ class Frontier:
 
     def bound(self, value: str, readers: int) -> float:
         """An upper bound on how much more a state of a tensor can cost its `readers` later chains than another."""
-        nbytes = float(np.prod(self.problem.graph.tensors[value].shape)) * self.tables.itemsize(value)
+        nbytes = float(prod(self.problem.graph.tensors[value].shape)) * self.tables.itemsize(value)
         fixed = sum(self.once) + sum(self.sync) + sum(self.each)
         return readers * fixed + sum(self.per_byte) * nbytes
 

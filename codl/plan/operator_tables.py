@@ -31,7 +31,6 @@ class OperatorTable:
         self.batch = batch
         self.processors = processors
         self.dimensions: Mapping[Dimension, int] = REGISTRY[node].dimensions(graph, node)
-        self._rows = np.arange(len(processors))[:, None]
         self._read = 0
         self._costs = np.zeros((len(processors), 1, 4))
         self._reads: Ids = np.full((len(self.inputs), 1), NOTHING, dtype=np.int64)
@@ -45,8 +44,8 @@ class OperatorTable:
         Returns:
             (processors, boxes, 3)
         """
-        rows: Floats = self._costs[self._rows, ids, :3]
-        return rows
+        found = np.stack([costs.take(boxes, axis=0) for costs, boxes in zip(self._costs, ids, strict=True)])
+        return found[:, :, :3]
 
     def unknown(self, asked: Iterable[Ids]) -> Ids:
         """Those boxes whose costs were not learned yet."""
@@ -79,11 +78,11 @@ class OperatorTable:
             grown[:, : size - 1] = self._reads[:, :-1]
             grown[:, -1] = NOTHING
             self._reads = grown
-        found: Ids = self._reads[:, ids]
+        found = self._reads.take(ids, axis=1)
         if self.inputs and self._read < self.out.count and (unknown := found[0] == UNKNOWN).any():
             fresh = self.out.distinct([ids[unknown]])
             self._read += len(fresh)
             for slot, ranges in enumerate(self.batch.reads(self.node, self.out.ranges[fresh])):
                 self._reads[slot, fresh] = self.inputs[slot].ids(ranges)
-            found = self._reads[:, ids]
+            found = self._reads.take(ids, axis=1)
         return found

@@ -148,12 +148,13 @@ class Search:
         stays = self._stays(steps, states, last)
         if not stays.all():
             best = np.argmin(total, axis=0)[alike]
-            settled = ~stays
+            settled = np.flatnonzero(~stays)
             sums = total[best, alike] + value
             self._settle(at, sums[settled], members[best[settled]], index[settled], steps.at(settled), states)
         if stays.any():
-            sums = total[:, alike[stays]] + value[stays]
-            self._remember(at, sums, labels, members, index[stays], steps.at(stays), states, last)
+            stayed = np.flatnonzero(stays)
+            sums = total[:, alike[stayed]] + value[stayed]
+            self._remember(at, sums, labels, members, index[stayed], steps.at(stayed), states, last)
 
     def _reading(self, labels: _Labels, members: Ids, steps: Steps, reading: Reading, last: str) -> tuple[Floats, Ids]:
         """Value of each partial plan with the sharing on the way into a chain, for all that differ: (members, kinds of
@@ -195,23 +196,29 @@ class Search:
     def _settle(self, at: int, value: Floats, best: Ids, index: Ids, steps: Steps, states: dict[str, State]) -> None:
         """Steps after which only the column matters: `best` is the cheapest of all partial plans before it."""
         worthy = np.flatnonzero(value <= self._worth(steps.stop + 1))
-        for chosen in by_stop(steps, worthy):
-            stop = int(steps.stop[chosen[0]])
+        worthy = worthy[np.argsort(steps.stop[worthy], kind="stable")]
+        value, own, processor = value[worthy], steps.own.take(worthy, axis=1), steps.processor[worthy]
+        back = np.stack([np.full(len(worthy), at), best[worthy], index[worthy]])
+        for stop, span in by_stop(steps.stop[worthy]):
             kept = {v: s for v, s in states.items() if max(self.reads[v]) > stop}
-            for group, extra in self._by_extra(steps, chosen):
-                number = self._number({**kept, **extra})
-                size = len(group)
-                back = np.stack([np.full(size, at), best[group], index[group]])
-                self._push(stop + 1, _Labels(value[group], steps.own[:, group], np.full(size, number), back))
+            for group, extra in self._by_extra(stop, span, processor):
+                found = value[group]
+                key = np.full(len(found), self._number({**kept, **extra}))
+                self._push(stop + 1, _Labels(found, own[:, group], key, back[:, group]))
 
-    def _by_extra(self, steps: Steps, chosen: Ids) -> list[tuple[Ids, dict[str, State]]]:
-        """Columns by the states of an operator's further outputs (a fallback's), which lie where it ran."""
-        node = self.graph.nodes[int(steps.stop[chosen[0]])]
+    def _by_extra(self, stop: int, span: slice, processor: Ids) -> list[tuple[slice | Ids, dict[str, State]]]:
+        """Columns that end with an operator, by the states of its further outputs (a fallback's), which lie where it
+        ran.
+
+        Args:
+            processor: of all columns, as in `Steps`.
+        """
+        node = self.graph.nodes[stop]
         if len(node.outputs) < 2:
-            return [(chosen, {})]
-        groups = []
+            return [(span, {})]
+        groups: list[tuple[slice | Ids, dict[str, State]]] = []
         for p in (0, 1):
-            here = chosen[steps.processor[chosen] == p]
+            here = span.start + np.flatnonzero(processor[span] == p)
             extra: dict[str, State] = {}
             for value in node.outputs[1:]:
                 if value and self.reads[value]:
@@ -227,7 +234,9 @@ class Search:
     ) -> None:  # fmt: skip
         """Steps after which tensors remain whose state depends on the partial plan too: each pair goes on by itself."""
         worth = self._worth(steps.stop + 1)
-        for here in by_stop(steps, np.arange(len(steps.stop))):
+        order = np.argsort(steps.stop, kind="stable")
+        for _, span in by_stop(steps.stop[order]):
+            here = order[span]
             values = total[:, here]
             flat = np.flatnonzero(values.reshape(-1) <= worth[here[0]])
             flat = flat[np.argsort(values.reshape(-1)[flat], kind="stable")]
@@ -256,7 +265,7 @@ class Search:
                 state = self.frontier.after_read(name, state, steps.needs[name][:, column].tolist())
             if name in before or state != self.frontier.input_state(name):
                 after[name] = state
-        for _, extra in self._by_extra(steps, np.array([column])):
+        for _, extra in self._by_extra(stop, slice(column, column + 1), steps.processor):
             number = self._number({**after, **extra})
             own = steps.own[:, column : column + 1]
             back = np.array([[at], [label], [index[column]]])

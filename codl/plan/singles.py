@@ -81,7 +81,7 @@ class Isolated:
         ends, end = heads[0].ends, np.concatenate([columns.end for columns in heads])
         if not self.model.plain:
             back = self._back
-            reading += back.once + back.each + back.per_byte * ends.part_bytes[self.other, end]
+            reading += back.once + back.each + back.per_byte * ends.part_bytes[self.other].take(end)
         values = reading + self.problem.kernels(np.concatenate([columns.costs for columns in heads], axis=1))
         return np.split(values, np.cumsum([len(columns) for columns in heads])[:-1])
 

@@ -47,11 +47,12 @@ class Steps:
     needs: dict[str, Ids]
     fork: Ids
 
-    def at(self, chosen: np.ndarray) -> Steps:
-        needs = {value: ids[:, chosen] for value, ids in self.needs.items()}
+    def at(self, chosen: Ids) -> Steps:
+        """Some of the columns."""
+        needs = {value: ids.take(chosen, axis=1) for value, ids in self.needs.items()}
         return Steps(
-            self.stop[chosen], self.cut[chosen], self.processor[chosen], self.dimension[chosen], self.value[chosen],
-            self.own[:, chosen], needs, self.fork[chosen],
+            self.stop.take(chosen), self.cut.take(chosen), self.processor.take(chosen), self.dimension.take(chosen),
+            self.value.take(chosen), self.own.take(chosen, axis=1), needs, self.fork.take(chosen),
         )  # fmt: skip
 
 
@@ -69,11 +70,17 @@ def joined(parts: Sequence[Steps]) -> Steps:
     )  # fmt: skip
 
 
-def by_stop(steps: Steps, chosen: Ids) -> list[Ids]:
-    """Some columns, apart by where their chains end, the first first."""
-    chosen = chosen[np.argsort(steps.stop[chosen], kind="stable")]
-    found: list[Ids] = np.split(chosen, np.flatnonzero(np.diff(steps.stop[chosen])) + 1)
-    return found if len(chosen) else []
+def by_stop(stops: Ids) -> list[tuple[int, slice]]:
+    """Where chains end, ascending, with the columns of those that end there.
+
+    Args:
+        stops: of columns in the order of where their chains end.
+    """
+    if not len(stops):
+        return []
+    starts = [0, *(np.flatnonzero(np.diff(stops)) + 1).tolist()]
+    spans = zip(starts, [*starts[1:], len(stops)], strict=True)
+    return [(stop, slice(*span)) for stop, span in zip(stops[starts].tolist(), spans, strict=True)]
 
 
 class Ways:
@@ -155,8 +162,8 @@ class Ways:
         value = self.problem.kernels(columns.costs)
         value = value + self.frontier.bring_home(part_bytes) + self._finish(stop, part_bytes)
         near = np.flatnonzero(self._near_best(stop, columns.needs, value))
-        end, needs = columns.end[near], {value: ids[:, near] for value, ids in columns.needs.items()}
-        own = ends.parts[:, end]
+        end, needs = columns.end.take(near), {name: ids.take(near, axis=1) for name, ids in columns.needs.items()}
+        own = ends.parts.take(end, axis=1)
         if self.frontier.home is not None:
             own[:] = NOTHING
             own[self.frontier.home] = self.full[ends.stop[end]]

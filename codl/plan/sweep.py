@@ -69,7 +69,7 @@ def sweep(
         tables.learn(_asked(tables, block))
         for reach in block:
             behind, costs = costs, tables.operators[reach.start].costs(reach.own)
-            costs[:, len(reach.end) - len(reach.rest) :] += behind[:, reach.rest]
+            costs[:, len(reach.end) - len(reach.rest) :] += behind.take(reach.rest, axis=1)
             yield Columns(reach.start, ends, reach.end, costs, reach.needs)
 
 
@@ -95,12 +95,13 @@ def _extended(tables: Tables, ends: Ends, behind: _Reach, start: int, longest: i
     rest, legal = _going_on(tables, ends, behind, start, longest)
     needs: dict[str, Ids] = {}
     if len(rest):
-        end = np.concatenate([end, behind.end[rest]])
-        own = np.concatenate([own, behind.needs[value][:, rest]], axis=1)
+        end = np.concatenate([end, behind.end.take(rest)])
+        own = np.concatenate([own, behind.needs[value].take(rest, axis=1)], axis=1)
         none = np.full((2, alone.stop - alone.start), NOTHING, dtype=np.int64)
         for read, ids in behind.needs.items():
-            if read != value and (legal or (ids[:, rest] != NOTHING).any()):
-                needs[read] = np.concatenate([none, ids[:, rest]], axis=1)
+            ids = ids.take(rest, axis=1)
+            if read != value and (legal or (ids != NOTHING).any()):
+                needs[read] = np.concatenate([none, ids], axis=1)
     if len(end):
         for read, ids in zip(tables.inputs[start], operator.reads(own), strict=True):
             needs[read] = tables.boxes(read).hull(needs[read], ids) if read in needs else ids
@@ -141,6 +142,7 @@ def _ends(tables: Tables, dimensions: Sequence[Dimension], chosen: Chosen, coars
     known: dict[object, _Cuts] = {}
     nothing = _Cuts(_NONE, _NONE, np.zeros(0), np.zeros((2, 0), np.int64), np.zeros((2, 0)), np.zeros(0, bool), _NONE)
     found: list[_Cuts] = []
+    likely: dict[OperatorTable, Ids] = {}
     for index, operator in enumerate(tables.operators):
         tensor = tables.graph.tensors[tables.graph.nodes[index].output]
         axes = {d: operator.dimensions[d] for d in dimensions if d in operator.dimensions}
@@ -148,8 +150,9 @@ def _ends(tables: Tables, dimensions: Sequence[Dimension], chosen: Chosen, coars
         if key not in known:
             known[key] = _cuts(tables, index, axes, chosen, coarse, chains) if axes else nothing
         found.append(known[key])
-        if len(found[-1].cut):
-            operator.reads(found[-1].likely)
+        likely[operator] = known[key].likely
+    for operator, boxes in likely.items():
+        operator.reads(boxes)
     counts = [len(cuts.cut) for cuts in found]
 
     def joined(name: str) -> Any:
@@ -183,7 +186,7 @@ def _cuts(
         ratios.append(cut / boxes.shape[axis])
         longer.append(fine if some is None else fine[some])
     asked = boxes.cut(likely)
-    parts = asked[:, np.concatenate(places)]
+    parts = asked.take(np.concatenate(places), axis=1)
     return _Cuts(
         np.repeat([DIMENSIONS.index(dimension) for dimension in axes], [len(cut) for cut in cuts]),
         np.concatenate(cuts), np.concatenate(ratios), parts, boxes.sizes(parts) * tables.itemsize(value),
