@@ -11,6 +11,7 @@ from codl.ops import REGISTRY, Dimension
 from codl.ops.image import Layout
 from codl.region import Region
 
+_PRODUCTS = ("conv", "conv_transpose")
 _IMAGE_FLOPS = 200e6
 _IMAGE_EVERY = {"conv": 2, "pool": 2, "binary": 5, "unary": 5, "concat": 2}
 """Of the operators of a family, one in so many is timed on images."""
@@ -37,11 +38,12 @@ def probes(graph: Graph, host: bool, float16: bool = False, large: bool = False)
     Args:
         host: for the CPU, which also runs the fallback.
         float16: variants that store weights as float16, too.
-        large: what is there for wide processors, too.
+        large: what is there for wide processors, too; pools only for the CPU, since a GPU's bandwidth is known from
+            the smaller ones.
     """
     for index, node in enumerate(node for node in graph.nodes if not is_producer(node)):
         spec = REGISTRY[node]
-        if (spec.host_only and not host) or (is_large(node) and not large):
+        if (spec.host_only and not host) or (is_large(node) and not (large and (host or node.op in _PRODUCTS))):
             continue
         whole = Region.full(graph.tensors[node.output].shape)
         dimensions = spec.dimensions(graph, node)

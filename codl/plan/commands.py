@@ -18,11 +18,13 @@ class Commands:
     Attributes:
         tasks: so far.
         syncs: by SYNC, the tasks that it waits for.
+        last: by lane, its latest command.
     """
 
     def __init__(self, processors: Iterable[str]) -> None:
         self.tasks: list[Task] = []
         self.syncs: dict[str, tuple[str, ...]] = {}
+        self.last: dict[str, str] = {}
         self._awaited: dict[str, str] = {}
         self._clock: dict[str, dict[str, int]] = {lane: {} for lane in (HOST_LANE, *processors)}
         self._stamp: dict[str, dict[str, int]] = {}
@@ -48,7 +50,8 @@ class Commands:
         self._emit(enqueue)
         task_id = f"{chain}/{label}/{kind.value}@{lane}"
         # fields of Task, by name
-        return self._emit(Task(task_id, kind, lane, op, chain, (enqueue.id,), **fields))  # type: ignore[arg-type]
+        self.last[lane] = self._emit(Task(task_id, kind, lane, op, chain, (enqueue.id,), **fields))  # type: ignore[arg-type]
+        return task_id
 
     def unordered(self, lane: str, writers: Iterable[str]) -> tuple[str, ...]:
         """The writers on other lanes that nothing orders before this lane's next task; the latest of each lane."""

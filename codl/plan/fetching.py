@@ -58,12 +58,11 @@ class Fetching:
         ]
         wanted = [*valid, *(piece for _, piece, _ in moves)]
         writers = [piece.writer for piece in wanted if piece.writer and piece.lane != processor]
-        if self.plan.sharing == "copied" and processor != self.host:  # it takes the copy in by a queue of its own
-            self.commands.sync(chain, f"{phase}-{processor}", HOST_LANE, writers, _why(processor, needs))
+        if self.plan.sharing == "copied":
+            self._wait_apart(chain, processor, phase, writers, _why(processor, needs))
+            moves = self._copied(chain, processor, moves, data_type)
         else:
             self.commands.sync(chain, phase, processor, writers, _why(processor, needs))
-        if self.plan.sharing == "copied":
-            moves = self._copied(chain, processor, moves, data_type)
         for value, mine in _by_value(moves).items():
             target = storage.boundary(processor, value, data_type)
             pieces = [(piece, box) for piece, box in mine if piece.buffer != target]
@@ -71,6 +70,18 @@ class Fetching:
                 label = value if data_type == "image" else f"{value}-as-buffer"
                 why = f"{processor} reads {data_type}s here"
                 self._move(TaskKind.TRANSFORM, chain, label, value, processor, target, pieces, why)
+
+    def _wait_apart(self, chain: str, processor: str, phase: str, writers: list[str], why: str) -> None:
+        """Wait for what another memory's processor wrote. A processor of a memory of its own copies by its own queue,
+        which cannot wait for the host's: the host does. Into the host's memory the other's queue copies, which cannot
+        wait for what the host's processor did before."""
+        if processor != self.host:
+            self.commands.sync(chain, f"{phase}-{processor}", HOST_LANE, writers, why)
+            return
+        if writers and processor in self.commands.last:
+            before, said = [self.commands.last[processor]], "another memory's queue copies into this one"
+            self.commands.sync(chain, f"{phase}-{processor}", HOST_LANE, before, said)
+        self.commands.sync(chain, phase, processor, writers, why)
 
     def _out_of_images(self, chain: str, processor: str, moves: Sequence[Move], data_type: str) -> list[Move]:
         """The same boxes with those that other processors hold in images only transformed to buffers, there."""

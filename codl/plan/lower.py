@@ -8,8 +8,8 @@ Where a boundary tensor (one that crosses chains) is kept decides what must be d
   its own copy, and TRANSFORM tasks on its lane go between the two.
 - `copied`: one buffer a memory, and COPY tasks on the reader's lane; images as above. Queues of two memories cannot
   wait for each other, so the host waits: for what a copy reads before it hands the copy to a queue of another memory,
-  for a copy in many small pieces (`PACKED`) before it hands over anything else, and for one into its own memory before
-  that lane's next command.
+  for a copy in many small pieces (`PACKED`) before it hands over anything else, and around one into its own memory for
+  that lane's commands before it, and for it before that lane's next.
 
 An operator whose kernel works on buffers while its processor works on images (`Plan.data_types`) reads and writes
 buffers; between it and neighbours of the other data type are TRANSFORM tasks, and none between neighbours that agree.

@@ -79,8 +79,8 @@ def test_chain_regions_hold_what_later_operators_read(data: st.DataObject) -> No
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_the_host_waits_where_queues_of_two_memories_cannot(data: st.DataObject) -> None:
-    """For what another memory's copy reads before it hands the copy to a queue of its own; for a copy in many pieces
-    before it goes on; for one into the host's memory before that lane's next command."""
+    """For a copy in many pieces before it goes on; for one into the host's memory before that lane's next command, and
+    for that lane's last one before the copy."""
     graph = data.draw(networks())
     tasks = lower(graph, data.draw(plans(graph)).model_copy(update={"sharing": "copied", "home": None}))
     positions = {task.id: index for index, task in enumerate(tasks.tasks)}
@@ -88,6 +88,9 @@ def test_the_host_waits_where_queues_of_two_memories_cannot(data: st.DataObject)
     waited = {dep: positions[t.id] for t in reversed(waits) for dep in t.deps}
     for copy in (t for t in tasks.tasks if t.kind is TaskKind.COPY):
         here = positions[copy.id]
+        before = [t.id for t in tasks.tasks[:here] if t.kind in COMMANDS and t.lane == copy.lane]
+        if copy.lane == "cpu" and before and copy.source != "host":
+            assert waited[before[-1]] < positions[copy.deps[0]]
         later = [positions[t.id] for t in tasks.tasks[here + 1 :] if t.kind is TaskKind.ENQUEUE]
         mine = [positions[t.id] for t in tasks.tasks[here + 1 :] if t.kind in COMMANDS and t.lane == copy.lane]
         if copy.algorithm == PACKED:
