@@ -158,12 +158,17 @@ def elementwise(loop: Loop, device: DeviceTraits, kind: str = "", tail: Activati
                     ("CPU", int(device.cpu)),
                 ),
                 arguments=(
-                    *(operand.argument for operand in part.operands),
-                    *(operand.offset for operand in part.operands),
+                    *(operand.argument for operand in part.operands[:2]),
+                    *(operand.offset for operand in part.operands[:2]),
                     *reversed(part.extents),
-                    *(stride for operand in part.operands for stride in reversed(operand.strides)),
+                    *(stride for operand in part.operands[:2] for stride in reversed(operand.strides)),
                     *chunks,
                     *activation.parameters(tail),
+                    *(
+                        each
+                        for operand in part.operands[2:]
+                        for each in (operand.argument, operand.offset, *reversed(operand.strides))
+                    ),
                 ),
                 global_size=global_size,
                 local_size=local_size,

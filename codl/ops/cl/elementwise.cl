@@ -34,16 +34,21 @@ typedef lanes_t packed_t;
 #define COMPUTE(T, X, Y) T w = X
 #endif
 
+#if BINARY
+#define SECOND_OPERAND , __global const float *restrict b, int b_at, int b0, int b1, int b2, int b3, int b4, int b5
+#else
+#define SECOND_OPERAND
+#endif
+
 #define LOAD(base, i, stride) ((stride) ? *(__global const packed_t *)((base) + (i)) : (lanes_t)(*(base)))
 
 __kernel void map(__global float *restrict out, __global const float *restrict a,
-                  WITH_B(__global const float *restrict b,)
-                  int out_at, int a_at, WITH_B(int b_at,)
+                  int out_at, int a_at,
                   int n0, int n1, int n2, int n3, int n4, int n5,
                   int o0, int o1, int o2, int o3, int o4, int o5,
                   int a0, int a1, int a2, int a3, int a4, int a5,
-                  WITH_B(int b0, int b1, int b2, int b3, int b4, int b5,)
-                  int chunk0, int chunk1, float p, float q)
+                  int chunk0, int chunk1, float p, float q
+                  SECOND_OPERAND)
 {
 #if CPU
     int rest = get_global_id(2);
@@ -83,7 +88,7 @@ __kernel void map(__global float *restrict out, __global const float *restrict a
         WITH_B(__global const float *restrict with = b + i1 * b1;)
         if (vectors) {
             for (int i = first0; i < last0; i += LANES) {
-                int i0 = min(i, n0 - LANES); /* the last vector overlaps the one before it */
+                int i0 = i + LANES <= n0 ? i : n0 - LANES; /* the last vector overlaps the one before; min() is a call */
                 COMPUTE(lanes_t, LOAD(from, i0, a0), LOAD(with, i0, b0));
                 *(__global packed_t *)(to + i0) = ACTIVATE(w, p, q);
             }

@@ -71,7 +71,7 @@ __kernel void gather(__global float *restrict out, __global const float *restric
                 to[i0 * o0] = value;
         } else if (vectors) {
             for (int i = first0; i < last0; i += LANES) {
-                int i0 = min(i, n0 - LANES); /* the last vector overlaps the one before it */
+                int i0 = i + LANES <= n0 ? i : n0 - LANES; /* the last vector overlaps the one before; min() is a call */
                 *(__global packed_t *)(to + i0) = *(__global const packed_t *)(from + i0);
             }
         } else {
