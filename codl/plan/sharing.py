@@ -144,10 +144,8 @@ class SharingModel:
         else:
             if self.sharing == "copied":  # the host waits where the two memories' queues cannot wait for each other
                 value = self._linear(TaskKind.COPY, target, source)
-                if target == self.host:
-                    value = value + _Linear(self.cost.sync_ns(target, HOST_LANE))
-                else:
-                    sync = self.cost.sync_ns(source, HOST_LANE)
+                after = self.cost.sync_ns(target, HOST_LANE)
+                sync = sync + after if target == self.host else self.cost.sync_ns(source, HOST_LANE)
             for images in (source, target):
                 if self.data_types.get(images) == "image":
                     value = value + self._linear(TaskKind.TRANSFORM, images, source)

@@ -67,7 +67,7 @@ def tile_sizes(problem: TileProblem, device: DeviceTraits) -> tuple[int, int, in
         return pixels, *largest
     rest = problem.channels - (all_blocks - 1) * 2 * simd(device)
     half = 0.5 if rest <= simd(device) else 0.0  # of the last block nothing is computed
-    fixed = _FIXED / problem.k
+    fixed = _FIXED / max(problem.k, 1)  # a phase of a transposed convolution may have no tap
 
     def taken(sizes: tuple[int, int]) -> float:
         tiles, blocks = sizes
