@@ -10,7 +10,8 @@ from codl.ops.depthwise import rows_per_item
 from codl.ops.launch import DeviceTraits, KernelRequest, Launch, View
 from codl.ops.tile.dealing import makespan
 from codl.region import Region
-from tests.heavy_reference import conv
+from tests.heavy_reference import conv, one_node, reference, relative_error
+from tests.kernel_runner import run_node
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,18 @@ def test_cores_end_together(side: int, depth: int, channels: int, units: int) ->
 @pytest.mark.parametrize(("side", "depth", "channels"), [(1, 300, 500), (1, 1, 1), (3, 8, 8), (200, 4, 8)])
 def test_any_size_has_work_items(side: int, depth: int, channels: int, units: int) -> None:
     assert min(launch_of(side, depth, channels, units).global_size) > 0
+
+
+def test_sums_of_nothing_have_work_items() -> None:
+    """As in a transposed convolution that spreads its inputs wider than its kernel."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 8, 5, 4)).astype(np.float32)
+    graph, node = one_node(
+        "conv_transpose", x.shape, (1, 8, 13, 10), [rng.standard_normal((8, 8, 1, 1)).astype(np.float32)],
+        kernel=(1, 1), stride=(3, 3), pads=(0, 0, 0, 0), dilation=(1, 1), group=1, output_padding=(0, 0),
+    )  # fmt: skip
+    got = run_node(graph, node, {"x": x}, Region.full((1, 8, 13, 10)))
+    assert relative_error(got, reference(graph, node, x=x)) < 1e-5
 
 
 def test_rows_of_a_work_item() -> None:
