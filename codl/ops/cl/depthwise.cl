@@ -10,6 +10,7 @@
 
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
+#include "overlap.cl"
 #include "vector.cl"
 
 #if QUAD
@@ -86,16 +87,27 @@ static inline __attribute__((always_inline)) void double_quad(
 }
 #define DOUBLE(LEFT, RIGHT) \
   for (int c = 0; c < channels; c += SIMD) { \
-    const int at = c + SIMD <= channels ? c : channels - SIMD; \
+    const int at = OVERLAPPING(c, SIMD, channels); \
     double_quad(from_here + at, x_y, x_x, w + at, channels, LOAD(b + at), to_here + at, y_y, y_x, from, below, LEFT, RIGHT, \
                 p, q); \
   }
 #endif
 
-/* All channels of 4 neighbouring outputs. No min(): PoCL calls a function for it, which costs as much as a tap row. */
+/* Which of the columns read lie in padding, as constants. */
+#define AT_BORDERS(DO) \
+  if (first_x >= 0 && last_x < width) \
+    DO(true, true) \
+  else if (first_x >= 0) \
+    DO(true, false) \
+  else if (last_x < width) \
+    DO(false, true) \
+  else \
+    DO(false, false)
+
+/* All channels of 4 neighbouring outputs. */
 #define QUADS(LEFT, RIGHT) \
   for (int c = 0; c < channels; c += SIMD) { \
-    const int at = c + SIMD <= channels ? c : channels - SIMD; /* the last vector may overlap the one before */ \
+    const int at = OVERLAPPING(c, SIMD, channels); \
     quad(from_here + at, x_y, x_x, first_tap + at, channels, LOAD(b + at), to_here + at, y_x, to - from, LEFT, RIGHT, p, q); \
   }
 #endif
@@ -114,21 +126,15 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
   for (int row = first; row < last; row++) {
     const int in_y = row * step_y + origin_y;
 #if QUAD == 1
-    if (step_y == 1 && row + 1 < last && channels >= SIMD && columns >= 4 && origin_x >= -1 && columns + 1 + origin_x <= width) {
+    if (step_y == 1 && row + 1 < last && channels >= SIMD && columns >= 4 && origin_x >= -1
+        && columns + 1 + origin_x <= width) {
       const int from = in_y < 0 ? -in_y : 0, below = height - in_y < 4 ? height - in_y : 4;
       for (int column = 0; column < columns; column += 4) {
-        const int start = column + 4 <= columns ? column : columns - 4; /* the last 4 may overlap those before */
+        const int start = OVERLAPPING(column, 4, columns);
         const int first_x = start + origin_x, last_x = first_x + ACROSS - 1;
         __global const float *from_here = x + in_y * x_y + first_x * x_x;
         __global float *to_here = y + row * y_y + start * y_x;
-        if (first_x >= 0 && last_x < width)
-          DOUBLE(true, true)
-        else if (first_x >= 0)
-          DOUBLE(true, false)
-        else if (last_x < width)
-          DOUBLE(false, true)
-        else
-          DOUBLE(false, false)
+        AT_BORDERS(DOUBLE)
       }
       row++;
       continue;
@@ -139,20 +145,13 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
     const int to = min(kh, in_y < height ? (height - 1 - in_y) / dilation_y + 1 : 0);
     for (int column = 0; column < columns; column += 4) {
 #if QUAD
-      const int start = min(column, columns - 4); /* the last 4 may overlap those before */
+      const int start = OVERLAPPING(column, 4, columns);
       const int first_x = start * QUAD + origin_x, last_x = first_x + ACROSS - 1;
       if (channels >= SIMD && start >= 0 && first_x >= -1 && last_x <= width) {
         __global const float *from_here = x + (in_y + from) * x_y + first_x * x_x;
         __global const float *first_tap = w + from * 3 * channels;
         __global float *to_here = y + row * y_y + start * y_x;
-        if (first_x >= 0 && last_x < width)
-          QUADS(true, true)
-        else if (first_x >= 0)
-          QUADS(true, false)
-        else if (last_x < width)
-          QUADS(false, true)
-        else
-          QUADS(false, false)
+        AT_BORDERS(QUADS)
         continue;
       }
 #endif
@@ -174,7 +173,7 @@ __kernel void depthwise(__global const float *restrict x, __global const float *
         continue;
       }
       for (int block = 0; block < channels; block += SIMD) {
-        const int c = min(block, channels - SIMD); /* the last vector may overlap the one before */
+        const int c = OVERLAPPING(block, SIMD, channels);
         VEC s0 = LOAD(b + c), s1 = s0, s2 = s0, s3 = s0;
         for (int ky = from; ky < to; ky++) {
           __global const float *in = x + (in_y + ky * dilation_y) * x_y + in_x * x_x + c;

@@ -11,6 +11,7 @@
 #pragma OPENCL FP_CONTRACT ON
 #include "activation.cl"
 #include "combine.cl"
+#include "overlap.cl"
 
 #if LANES == 16
 typedef float16 lanes_t;
@@ -88,7 +89,7 @@ __kernel void map(__global float *restrict out, __global const float *restrict a
         WITH_B(__global const float *restrict with = b + i1 * b1;)
         if (vectors) {
             for (int i = first0; i < last0; i += LANES) {
-                int i0 = i + LANES <= n0 ? i : n0 - LANES; /* the last vector overlaps the one before; min() is a call */
+                int i0 = OVERLAPPING(i, LANES, n0);
                 COMPUTE(lanes_t, LOAD(from, i0, a0), LOAD(with, i0, b0));
                 *(__global packed_t *)(to + i0) = ACTIVATE(w, p, q);
             }

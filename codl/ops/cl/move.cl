@@ -3,6 +3,8 @@
    Boxes, offsets (X_at), extents (n0 innermost ... n5), strides, chunks, LANES and CPU are as in elementwise.cl. On an
    axis k with tk > 0 the source's index is tables[tk - 1 + ik] (absolute; negative: none), with tk = 0 it is ik. */
 
+#include "overlap.cl"
+
 #if LANES == 16
 typedef float16 lanes_t;
 #elif LANES == 8
@@ -71,7 +73,7 @@ __kernel void gather(__global float *restrict out, __global const float *restric
                 to[i0 * o0] = value;
         } else if (vectors) {
             for (int i = first0; i < last0; i += LANES) {
-                int i0 = i + LANES <= n0 ? i : n0 - LANES; /* the last vector overlaps the one before; min() is a call */
+                int i0 = OVERLAPPING(i, LANES, n0);
                 *(__global packed_t *)(to + i0) = *(__global const packed_t *)(from + i0);
             }
         } else {

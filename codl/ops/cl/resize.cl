@@ -10,6 +10,7 @@
    -DCPU=0  a work-item handles one element; one-dimensional global id, possibly too large */
 
 #pragma OPENCL FP_CONTRACT ON
+#include "overlap.cl"
 
 #if LANES == 16
 typedef float16 lanes_t;
@@ -57,7 +58,7 @@ __kernel void linear(__global float *restrict out, __global const float *restric
 #if CPU
         if (vectors) {
             for (int i = 0; i < n0; i += LANES) {
-                int i0 = i + LANES <= n0 ? i : n0 - LANES; /* the last vector overlaps the one before; min() is a call */
+                int i0 = OVERLAPPING(i, LANES, n0);
                 lanes_t x = MIX(LOAD(upper + left + i0), LOAD(upper + right + i0), along);
                 lanes_t y = MIX(LOAD(lower + left + i0), LOAD(lower + right + i0), along);
                 *(__global packed_t *)(to + i0) = MIX(x, y, down);
