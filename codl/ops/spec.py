@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
+from codl.errors import PlanError
 from codl.graph import Graph, Node
 from codl.ops.launch import FLOAT16, KernelProgram, KernelRequest
 from codl.region import Region
@@ -113,8 +114,12 @@ class OpSpec(ABC):
         return ()
 
     def image_program(self, request: KernelRequest) -> KernelProgram:
-        """As `program`, with one of `image_algorithms`."""
-        raise NotImplementedError(f"{self.family} has no kernels on images")
+        """As `program`, with one of `image_algorithms`.
+
+        Raises:
+            PlanError: the family has no kernels on images.
+        """
+        raise PlanError(f"{request.node.name}: {self.family} has no kernels on images")
 
     def variants(self, graph: Graph, node: Node, data_type: str) -> tuple[str, ...]:
         """The kernel variants that work on a data type, `buffer` or `image`; on buffers also, after the `algorithms`,

@@ -7,7 +7,7 @@ systems, 1989).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from codl.tasks import HOST_LANE, Task, TaskKind
 
@@ -63,9 +63,12 @@ class Commands:
                 latest[source] = max(latest.get(source, (0, "")), (count, writer))
         return tuple(writer for _, writer in latest.values())
 
-    def sync(self, chain: str, phase: str, lane: str, writers: Iterable[str], why: str) -> None:
-        """A SYNC on a lane for those of the writers that nothing orders before it; none if there are none."""
-        deps = self.unordered(lane, writers)
+    def sync(
+        self, chain: str, phase: str, lane: str, writers: Collection[str], why: str, implied: bool = False
+    ) -> None:  # fmt: skip
+        """A SYNC on a lane for those of the writers that nothing orders before it; none if there are none, unless it is
+        wanted even where it is implied."""
+        deps = self.unordered(lane, writers) or (tuple(dict.fromkeys(writers)) if implied else ())
         if deps:
             source = deps[0].rpartition("@")[2]
             task = Task(f"{chain}/{phase}@{lane}", TaskKind.SYNC, lane, "", chain, deps, source=source, why=why)

@@ -27,7 +27,7 @@ from itertools import zip_longest
 from codl.graph import Graph
 from codl.ops import REGISTRY
 from codl.plan.commands import Commands
-from codl.plan.evaluate import Boxes, chain_boxes
+from codl.plan.evaluate import Boxes, pieces_of
 from codl.plan.fetching import Fetching
 from codl.plan.model import Chain, Plan
 from codl.plan.partition import exits, external_reads
@@ -127,10 +127,10 @@ class _Lowering:
     # -- chains ------------------------------------------------------------------------------------------------------
 
     def _chain(self, chain_id: str, chain: Chain) -> None:
-        regions = chain_boxes(self.graph, chain, self.plan.alignment, self.plan.processors)
+        pieces = pieces_of(self.graph, chain, self.plan.alignment, self.plan.processors)
+        regions = {processor: piece.boxes for processor, piece in pieces.items()}
         leaving = set(exits(self.graph, chain.operators))
         inside = {value for name in chain.operators for value in self.graph.by_name[name].outputs}
-        needs = {p: external_reads(self.graph, own, inside) for p, own in regions.items()}
         # The GPU's transforms for the CPU must not queue up behind the GPU's kernels, so all sharing comes first.
         for processor in reversed(list(regions)):
             for data_type, own in self._by_data_type(processor, regions[processor]).items():
@@ -146,7 +146,7 @@ class _Lowering:
                 made = {value: box for value, box in whole.items() if self._data_type_at_home(value) == data_type}
                 if made:
                     self.fetching.fetch(chain_id, self.home, made, data_type, phase="post-sync")
-            self._hand_over(whole, {value for own in needs.values() for value in own}, self.home)
+            self._hand_over(whole, {value for piece in pieces.values() for value in piece.reads}, self.home)
 
     def _by_data_type(self, processor: str, own: dict[str, Region]) -> dict[str, dict[str, Region]]:
         """The operators that a processor computes, by the data type of their kernels; the processor's own first."""
@@ -258,7 +258,7 @@ class _Lowering:
             wholes = {value: Region.full(self.graph.tensors[value].shape) for value in leaving}
             self.fetching.fetch(end, owner, wholes, data_type, phase="hand-over")
         last = {task.lane: task.id for task in self.commands.tasks if task.lane != HOST_LANE}
-        self.commands.sync(end, "switch", HOST_LANE, last.values(), "the next segment's plan is chosen")
+        self.commands.sync(end, "switch", HOST_LANE, last.values(), "the next segment's plan is chosen", implied=True)
         return {value: self.storage.boundary(owner, value, data_type) for value in leaving}
 
 
