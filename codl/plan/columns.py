@@ -16,28 +16,35 @@ DIMENSIONS = (Dimension.HEIGHT, Dimension.OUTPUT_CHANNEL, Dimension.WIDTH)
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """All ways to cut an operator in two that a sweep weighs, operator by operator: what chains end with.
-
-    Rows of arrays that have two are the processors.
+class Cuts:
+    """Ways to cut operators in two. Rows of arrays that have two are the processors.
 
     Args:
-        stop: the position of the operator, ascending.
-        dimension: what it is cut along, as an index into `DIMENSIONS`.
+        dimension: what an operator is cut along, as an index into `DIMENSIONS`.
         cut: rows or channels of its output that the first processor computes; `ratio`: their share.
-        parts: the boxes of its output (numbers of `Tables.boxes` of that tensor), (2, ends).
+        parts: the boxes of its output (numbers of `Tables.boxes` of that tensor), (2, cuts).
         part_bytes: their sizes.
         longer: whether chains of more than one operator may end with it.
-        first: by operator, the index of its first end; then the number of all.
     """
 
-    stop: Ids
     dimension: Ids
     cut: Ids
     ratio: Floats
     parts: Ids
     part_bytes: Floats
     longer: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ends(Cuts):
+    """All ways to cut an operator in two that a sweep weighs, operator by operator: what chains end with.
+
+    Args:
+        stop: the position of the operator, ascending.
+        first: by operator, the index of its first end; then the number of all.
+    """
+
+    stop: Ids
     first: Sequence[int]
 
 

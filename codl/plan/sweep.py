@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codl.ops import Dimension
-from codl.plan.boxes import NOTHING, Floats, Ids
-from codl.plan.columns import DIMENSIONS, Columns, Ends
+from codl.plan.boxes import NOTHING, Ids
+from codl.plan.columns import DIMENSIONS, Columns, Cuts, Ends
 from codl.plan.operator_tables import OperatorTable
 from codl.plan.tables import Tables
 
@@ -125,23 +125,17 @@ def _going_on(tables: Tables, ends: Ends, behind: _Reach, start: int, longest: i
 
 
 @dataclass(frozen=True, slots=True)
-class _Cuts:
-    """The ways to cut outputs of one shape, as in `Ends`, and the boxes of it that a sweep is likely to ask about."""
+class _Likely(Cuts):
+    """The ways to cut outputs of one shape, and the boxes of it that a sweep is likely to ask about."""
 
-    dimension: Ids
-    cut: Ids
-    ratio: Floats
-    parts: Ids
-    part_bytes: Floats
-    longer: NDArray[np.bool_]
     likely: Ids
 
 
 def _ends(tables: Tables, dimensions: Sequence[Dimension], chosen: Chosen, coarse: Coarse | None, chains: bool) -> Ends:
     """The ways to cut operators along some dimensions; what the likely boxes read is learned."""
-    known: dict[object, _Cuts] = {}
-    nothing = _Cuts(_NONE, _NONE, np.zeros(0), np.zeros((2, 0), np.int64), np.zeros((2, 0)), np.zeros(0, bool), _NONE)
-    found: list[_Cuts] = []
+    known: dict[object, _Likely] = {}
+    nothing = _Likely(_NONE, _NONE, np.zeros(0), np.zeros((2, 0), np.int64), np.zeros((2, 0)), np.zeros(0, bool), _NONE)
+    found: list[_Likely] = []
     likely: dict[OperatorTable, Ids] = {}
     for index, operator in enumerate(tables.operators):
         tensor = tables.graph.tensors[tables.graph.nodes[index].output]
@@ -155,18 +149,15 @@ def _ends(tables: Tables, dimensions: Sequence[Dimension], chosen: Chosen, coars
         operator.reads(boxes)
     counts = [len(cuts.cut) for cuts in found]
 
-    def joined(name: str) -> Any:
-        return np.concatenate([getattr(cuts, name) for cuts in found], axis=-1)
-
-    return Ends(
-        np.repeat(np.arange(len(found)), counts), joined("dimension"), joined("cut"), joined("ratio"), joined("parts"),
-        joined("part_bytes"), joined("longer"), [0, *np.cumsum(counts).tolist()],
-    )  # fmt: skip
+    joined: dict[str, Any] = {
+        field.name: np.concatenate([getattr(cuts, field.name) for cuts in found], axis=-1) for field in fields(Cuts)
+    }
+    return Ends(**joined, stop=np.repeat(np.arange(len(found)), counts), first=[0, *np.cumsum(counts).tolist()])
 
 
 def _cuts(
     tables: Tables, index: int, axes: Mapping[Dimension, int], chosen: Chosen, coarse: Coarse | None, chains: bool
-) -> _Cuts:
+) -> _Likely:
     """The ways to cut an operator along dimensions.
 
     Cuts of a chain's earlier operators follow from the last one's and their halo: of rows at any place, of channels
@@ -187,7 +178,7 @@ def _cuts(
         longer.append(fine if some is None else fine[some])
     asked = boxes.cut(likely)
     parts = asked.take(np.concatenate(places), axis=1)
-    return _Cuts(
+    return _Likely(
         np.repeat([DIMENSIONS.index(dimension) for dimension in axes], [len(cut) for cut in cuts]),
         np.concatenate(cuts), np.concatenate(ratios), parts, boxes.sizes(parts) * tables.itemsize(value),
         np.concatenate(longer), np.append(asked, boxes.full),
