@@ -20,7 +20,7 @@ from codl.ops.spec import Work
 from codl.real.clock import ClockOffset
 from codl.real.devices import Assignment, DeviceInfo
 from codl.real.overheads import Overheads
-from codl.tasks import HOST_LANE, TaskKind
+from codl.tasks import HOST_LANE, PACKED, TaskKind
 
 LANES = ("gpu", "cpu")
 TEXELS = (16384, 16384)
@@ -58,9 +58,8 @@ def samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: flo
         ns *= together if timed.phase == TOGETHER else 3.0 if probe.data_type == "image" else 1.0
         made.tasks[timed.task] = [round(ns * random.lognormal(0, jitter)) for _ in range(5)]
     for task, nbytes in sequence.copies.items():
-        made.tasks[task] = [round(30_000 + nbytes / 5)] * 5
-    for task, nbytes in sequence.packed_copies.items():
-        made.tasks[task] = [round(90_000 + nbytes / 4)] * 5
+        packed = sequence.tasks.by_id[task].algorithm == PACKED
+        made.tasks[task] = [round(90_000 + nbytes / 4 if packed else 30_000 + nbytes / 5)] * 5
     for task, nbytes in sequence.transforms.items():
         made.tasks[task] = [round(40_000 + nbytes / 8)] * 5
     for task in sequence.tasks.tasks:

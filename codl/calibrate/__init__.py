@@ -12,7 +12,7 @@ from codl.calibrate.description import describe
 from codl.calibrate.measure import WARM_UPS, measure
 from codl.calibrate.network import probe_graph
 from codl.calibrate.pace import PaceMeter
-from codl.calibrate.phases import build_sequence, is_wide
+from codl.calibrate.phases import build_sequence, large_families
 from codl.calibrate.results import Results
 from codl.errors import CodlError, InputError
 from codl.hardware import HOST, Hardware, host_path, read, write
@@ -120,7 +120,8 @@ def collect(
     rounds = _ROUNDS["quick" if quick else "thorough" if thorough else "default"]
     told.total(2 + WARM_UPS + rounds[1] + 1)
     told.step("preparing probes")
-    graph = probe_graph(quick, large=not quick and (is_wide(assignment.gpu) or is_wide(assignment.cpu)))
+    wide = any(large_families(device) for device in (assignment.gpu, assignment.cpu))
+    graph = probe_graph(quick, large=wide and not quick)
     images = thorough or assignment.gpu.kind == "gpu"
     program = build_sequence(graph, assignment, _LANES, storage == "float16", images)
     samples = measure(graph, program, assignment, rounds, told.step, partial)

@@ -17,7 +17,7 @@ from codl.calibrate.provenance import IDLE_WATTS, JOULES_PER_BYTE, LIBRARY, prov
 from codl.calibrate.results import NS, Results, median, significant
 from codl.hardware import Hardware, Kernel, Library, Linear, Observed, Processor, Sharing, Spread
 from codl.real.devices import Assignment
-from codl.tasks import HOST_LANE
+from codl.tasks import HOST_LANE, PACKED
 
 
 def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardware:
@@ -76,10 +76,12 @@ def _rounded(kernel: Kernel) -> Kernel:
 
 def _sharing(results: Results) -> Sharing:
     gpu, cpu = results.lanes
-    packed = results.program.packed_copies
+    copies, by_id = results.program.copies, results.program.tasks.by_id
+    packed = {task: nbytes for task, nbytes in copies.items() if by_id[task].algorithm == PACKED}
+    plain = {task: nbytes for task, nbytes in copies.items() if task not in packed}
     return Sharing(
         kind="unified" if results.devices.shared_memory else "copied",
-        copy_=_linear_cost(results.samples, results.program.copies),
+        copy_=_linear_cost(results.samples, plain),
         packed_copy=_linear_cost(results.samples, packed) if packed else None,
         transform=_linear_cost(results.samples, results.program.transforms),
         pre_sync=_sync(results.samples, gpu, cpu),

@@ -94,11 +94,7 @@ class Samples:
 
     def add(self, trace: Trace, sequence: Sequence) -> None:
         """Read one round."""
-        kept = {timed.task for timed in sequence.timed} | {
-            *sequence.copies,
-            *sequence.packed_copies,
-            *sequence.transforms,
-        }
+        kept = {timed.task for timed in sequence.timed} | set(sequence.copies) | set(sequence.transforms)
         kept -= _left_alone(trace, sequence)
         waiting = {timed.task for timed in sequence.timed if timed.phase in (TURNS, WAITS)}
         for task_id, occupied in occupancy(trace, sequence.tasks).items():

@@ -34,9 +34,12 @@ def reference_probe(graph: Graph) -> Probe:
     return next(probe for probe in probes(graph, host=False) if probe.node.name.startswith("conv 34x35x144"))
 
 
-def is_wide(device: DeviceInfo) -> bool:
-    """Whether small operators leave much of a device idle, so that it is to be timed on large ones as well."""
-    return device.kind == "gpu" or device.compute_units >= _WIDE
+def large_families(device: DeviceInfo) -> tuple[str, ...]:
+    """The families of which a device is to be timed on large operators as well, since small ones leave much of it idle.
+    A GPU's bandwidth, which is all that pools tell, is known from the small ones."""
+    if device.kind == "gpu":
+        return ("conv", "conv_transpose")
+    return ("conv", "conv_transpose", "pool") if device.compute_units >= _WIDE else ()
 
 
 def alone(lane: str) -> str:
@@ -77,7 +80,7 @@ def build_sequence(
     reference = reference_probe(graph)
     random = np.random.default_rng(7)
     for lane in lanes:
-        mine = list(probes(graph, lane == lanes[-1], float16, is_wide(played[lane])))
+        mine = list(probes(graph, lane == lanes[-1], float16, large_families(played[lane])))
         if lane == lanes[0] and images:
             mine += image_probes(graph, devices.gpu.image_limits)
         mixed = [mine[index] for index in random.permutation(len(mine))]
@@ -96,13 +99,7 @@ def build_sequence(
     _host_waits(builder, lanes, graph, devices.shared_memory)
     builder.barrier()
     add_pace(builder, lanes, devices.shared_memory, reference)
-    return Sequence(
-        builder.build(),
-        tuple(builder.timed),
-        dict(builder.copies),
-        dict(builder.packed_copies),
-        dict(builder.transforms),
-    )
+    return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies), dict(builder.transforms))
 
 
 def _reads_much(graph: Graph, probe: Probe) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from codl.calibrate.network import is_large, is_producer
@@ -11,7 +11,6 @@ from codl.ops import REGISTRY, Dimension
 from codl.ops.image import Layout
 from codl.region import Region
 
-_PRODUCTS = ("conv", "conv_transpose")
 _IMAGE_FLOPS = 200e6
 _IMAGE_EVERY = {"conv": 2, "pool": 2, "binary": 5, "unary": 5, "concat": 2}
 """Of the operators of a family, one in so many is timed on images."""
@@ -30,7 +29,7 @@ class Probe:
         return hash((self.node.name, self.region, self.algorithm, self.data_type))
 
 
-def probes(graph: Graph, host: bool, float16: bool = False, large: bool = False) -> Iterator[Probe]:
+def probes(graph: Graph, host: bool, float16: bool = False, large: Collection[str] = ()) -> Iterator[Probe]:
     """What to time of each operator: all of it by every kernel variant, and parts by height and by output channel.
 
     Which part depends on the operator's place in the list, so that shares and offsets vary.
@@ -38,12 +37,11 @@ def probes(graph: Graph, host: bool, float16: bool = False, large: bool = False)
     Args:
         host: for the CPU, which also runs the fallback.
         float16: variants that store weights as float16, too.
-        large: what is there for wide processors, too; pools only for the CPU, since a GPU's bandwidth is known from
-            the smaller ones.
+        large: of what is there for wide processors, the families that are timed, too.
     """
     for index, node in enumerate(node for node in graph.nodes if not is_producer(node)):
         spec = REGISTRY[node]
-        if (spec.host_only and not host) or (is_large(node) and not (large and (host or node.op in _PRODUCTS))):
+        if (spec.host_only and not host) or (is_large(node) and node.op not in large):
             continue
         whole = Region.full(graph.tensors[node.output].shape)
         dimensions = spec.dimensions(graph, node)

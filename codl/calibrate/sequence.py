@@ -49,7 +49,6 @@ class SequenceBuilder:
     tasks: list[Task] = field(default_factory=list)
     timed: list[Timed] = field(default_factory=list)
     copies: list[tuple[str, int]] = field(default_factory=list)
-    packed_copies: list[tuple[str, int]] = field(default_factory=list)
     """Copy tasks, with the bytes that each moves."""
     transforms: list[tuple[str, int]] = field(default_factory=list)
     """Transform tasks likewise."""
@@ -127,7 +126,7 @@ class SequenceBuilder:
             algorithm=PACKED if packed else "", nbytes=nbytes, source=source, why="calibration",
         )  # fmt: skip
         self._append(task)
-        (self.packed_copies if packed else self.copies).append((task.id, nbytes))
+        self.copies.append((task.id, nbytes))
         return task.id
 
     def host_wait(self, after: str) -> None:
@@ -212,7 +211,6 @@ class Sequence:
     tasks: TaskGraph
     timed: tuple[Timed, ...]
     copies: Mapping[str, int]
-    packed_copies: Mapping[str, int] = field(default_factory=dict)
     transforms: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -88,8 +88,10 @@ def test_only_wide_processors_are_asked_to_run_what_fills_them() -> None:
     large = {node.name for node in graph.nodes if is_large(node)}
     assert not large & {node.name for node in probe_graph().nodes}
     assert {graph.by_name[name].op for name in large} == {"conv", "conv_transpose", "pool"}
-    assert large <= {probe.node.name for probe in probes(graph, host=True, large=True)}
-    asked = {probe.node.name for probe in probes(graph, host=False, large=True)} & large
+    assert large <= {probe.node.name for probe in probes(graph, host=True, large=("conv", "conv_transpose", "pool"))}
+    asked = {
+        probe.node.name for probe in probes(graph, host=False, large=phases.large_families(ONE_MEMORY.gpu))
+    } & large
     assert {graph.by_name[name].op for name in asked} == {"conv", "conv_transpose"}
     assert not large & {probe.node.name for probe in probes(graph, host=False)}
     many = replace(ONE_MEMORY, cpu=replace(CPU, compute_units=16))
