@@ -19,6 +19,9 @@ _KERNEL = re.compile(r"__kernel void (\w+)\(([^()]*?)(\s+[A-Z_]+)?\)(\s*)\{")
 _SCALAR = re.compile(r"(int|float) (\w+)")
 _FEW = 8
 """A kernel with fewer numbers is left as it is."""
+_LEFT = frozenset({"winograd"})
+"""So are these: the kernel itself becomes slower (docs/performance.md), and it lasts so long that launches hardly
+count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def gathered(text: str) -> tuple[str, Mapping[str, Gathered]]:
         name, plain, others, space = match.groups()
         declared = [" ".join(each.split()) for each in plain.split(",")]
         scalars = {at: scalar.groups() for at, each in enumerate(declared) if (scalar := _SCALAR.fullmatch(each))}
-        if len(scalars) < _FEW:
+        if name in _LEFT or len(scalars) < _FEW:
             return match.group()
         form = np.dtype([(member, np.int32 if kind == "int" else np.float32) for kind, member in scalars.values()])
         found[name] = Gathered(tuple(scalars), len(declared), form)
