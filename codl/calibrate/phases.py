@@ -6,7 +6,6 @@ from collections.abc import Sequence as Series
 
 import numpy as np
 
-from codl.calibrate.network import is_producer
 from codl.calibrate.probes import Probe, image_probes, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, WAITS, Sequence, SequenceBuilder, interleave
 from codl.graph import Graph
@@ -133,7 +132,7 @@ def _turns(builder: SequenceBuilder, lanes: tuple[str, ...], kernels: Series[Pro
 def _host_waits(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph, shared: bool) -> None:
     """What the host waits for at the end of a run: a kernel, or what was copied into its memory."""
     kernels = [reference_probe(graph), *_short(graph)]
-    value = min((node.output for node in graph.nodes if is_producer(node)), key=lambda name: graph.tensors[name].nbytes)
+    value = min(builder.made(), key=lambda name: graph.tensors[name].nbytes)
     for turn in range(_HOST_WAITS):
         for lane in lanes:
             last = builder.probe(lane, WAITS, kernels[turn % len(kernels)])
@@ -145,8 +144,7 @@ def _host_waits(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph, 
 
 def _copies(builder: SequenceBuilder, lanes: tuple[str, ...], graph: Graph) -> None:
     """Feature maps of all sizes from memory to memory, whole and by channel, in both directions."""
-    made = [node.output for node in graph.nodes if is_producer(node)]
-    values = sorted(made, key=lambda name: graph.tensors[name].nbytes)[::2]
+    values = sorted(builder.made(), key=lambda name: graph.tensors[name].nbytes)[::2]
     for _ in range(_COPIES):
         for source, target in (lanes, lanes[::-1]):
             for value in values:

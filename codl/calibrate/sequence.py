@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from codl.calibrate.network import is_producer
 from codl.calibrate.probes import Probe
 from codl.graph import Graph
 from codl.ops import REGISTRY
@@ -128,6 +129,12 @@ class SequenceBuilder:
         self._append(task)
         self.copies.append((task.id, nbytes))
         return task.id
+
+    def made(self) -> list[str]:
+        """The values that every lane has made by now, by a producer of its own, in the graph's order."""
+        written = {access.buffer for task in self.tasks for access in task.writes if task.kind is TaskKind.KERNEL}
+        producers = (node.output for node in self.graph.nodes if is_producer(node))
+        return [value for value in producers if all(f"{value}@{lane}" in written for lane in self.lanes)]
 
     def host_wait(self, after: str) -> None:
         """Let the host wait for a task before it hands over anything more."""

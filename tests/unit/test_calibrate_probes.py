@@ -96,7 +96,8 @@ def test_only_wide_processors_are_asked_to_run_what_fills_them() -> None:
     assert not large & {probe.node.name for probe in probes(graph, host=False)}
     many = replace(ONE_MEMORY, cpu=replace(CPU, compute_units=16))
     few = replace(ONE_MEMORY, gpu=replace(ONE_MEMORY.gpu, kind="cpu"))
-    for devices, wide in ((few, set()), (ONE_MEMORY, {"gpu"}), (many, {"gpu", "cpu"})):
+    apart = replace(TWO_MEMORIES, cpu=replace(TWO_MEMORIES.cpu, compute_units=16))  # copies what both have made only
+    for devices, wide in ((few, set()), (ONE_MEMORY, {"gpu"}), (many, {"gpu", "cpu"}), (apart, {"gpu", "cpu"})):
         sequence = phases.build_sequence(graph, devices, LANES)
         timed = {(t.lane, t.phase) for t in sequence.timed if is_large(t.probe.node)}
         assert timed == {(lane, phases.alone(lane)) for lane in wide}
