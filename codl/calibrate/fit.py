@@ -145,8 +145,7 @@ def _formulas(
         return
     winograd = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 0
     if algorithm == "narrow" and traits.cpu:
-        for form in ("direct", "stream"):
-            yield form, {}, (), 0  # computes exactly what is wanted, whatever the number of channels
+        yield "narrow", {"in_channels": blocks("direct", traits)["in_channels"]}, (), 0
         return
     if traits.cpu and algorithm != "depthwise":
         yield "tiled-winograd" if winograd else "tiled", blocks(algorithm, traits), (), winograd

@@ -52,6 +52,9 @@ FORMS: Mapping[str, Form] = {
         memory=("transform", "inverse", "stream", "data", "weights"),
         fixed=("launch",),
     ),
+    "narrow": Form(
+        tiled.narrow, compute=("multiply", "tail"), memory=("stage", "stream", "data"), fixed=("launch",)
+    ),
     "tiled-gpu": Form(
         tiled.tiled_gpu,
         compute=tuple(f"tile{m}x{n}" for m, n, _ in SHAPES),

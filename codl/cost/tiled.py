@@ -6,6 +6,7 @@ from typing import Any
 
 from codl.cost.blocks import Quantities, ceil, tiles_of
 from codl.hardware import Kernel, Processor
+from codl.ops.narrow import pixels_at_once
 from codl.ops.tile.gpu import GEMV_PIXELS, SHAPES, tilings
 from codl.ops.window import FLOAT
 
@@ -65,6 +66,25 @@ def tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantitie
         "stream": FLOAT * points * work.in_channels * columns * ceil(tiles, get("item_pixels", 1)) * slower,
         "data": 1.0 * (work.input_bytes + work.output_bytes),
         "weights": FLOAT * points * work.in_channels * columns,
+        "launch": 1.0,
+    }
+
+
+def narrow(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """A few output channels on a CPU, vectors along the input channels: those that fill none (`tail`) are computed one by
+    one. Every pixel's inputs are loaded once (`stage`), weights once for every set of neighbouring pixels (`stream`).
+    Cores share the rows.
+    """
+    width, channels = kernel.blocks.get("in_channels", 1), work.out_channels
+    rows, taps = work.batch * work.out_h, work.kernel_h * work.kernel_w
+    rest = work.in_channels % width
+    depth = 1.0 * (work.in_channels - rest) * taps * (ceil(rows, processor.slots) * processor.slots)
+    return {
+        "multiply": 2.0 * work.out_w * channels * depth,
+        "tail": 2.0 * rows * work.out_w * channels * taps * rest,
+        "stage": FLOAT * work.out_w * depth,
+        "stream": FLOAT * ceil(work.out_w, pixels_at_once(channels)) * channels * depth,
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
         "launch": 1.0,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from codl.graph import Graph, Node
@@ -17,8 +19,13 @@ from codl.region import Range
 MOST_CHANNELS = 4
 LEAST_DEPTH = 16
 """With fewer input channels there is too little to sum along them."""
-_SUMS = 12
-"""Vectors of sums that the registers hold beside weights and inputs."""
+_SUMS, _MOST_PIXELS = 12, 6
+"""Vectors of sums that the registers hold beside weights and inputs, and of neighbouring pixels."""
+
+
+def pixels_at_once(channels: Any) -> Any:
+    """Neighbouring pixels that the kernel computes at once; `channels` may be an array."""
+    return np.minimum(_MOST_PIXELS, _SUMS // channels)
 
 
 def program(request: KernelRequest) -> KernelProgram:
@@ -38,14 +45,15 @@ def program(request: KernelRequest) -> KernelProgram:
         }
     )
     weights, bias = (Constant(name) for name in constants)
-    at_once = rows_per_item(n * h, w * c * window.taps * depth // simd(request.device))
+    products = w * c * window.taps * depth // simd(request.device)
+    at_once = rows_per_item(h, products, request.device.compute_units, n)
     arguments = (
         Input(0), weights, bias, Output(), read.offset, read.n, read.y, read.x, height, width,
         write.offset, write.n, write.y, write.x, write.c, h, w, depth, *window.kernel, *window.stride,
         *origin(window, out), *window.dilation, at_once, *activations.parameters(node.activation),
     )  # fmt: skip
     defines = (
-        ("SIMD", simd(request.device)), ("CHANNELS", c), ("PIXELS", min(6, _SUMS // c)),
+        ("SIMD", simd(request.device)), ("CHANNELS", c), ("PIXELS", int(pixels_at_once(c))),
         activations.define(node.activation),
     )  # fmt: skip
     size = (ceil_div(h, at_once), 1, n)

@@ -58,7 +58,7 @@ class Pool(Windowed):
         if not device.cpu:
             sizes = one_each(out.size)
             return KernelProgram((Launch("cl/pool_gpu.cl", "pool_gpu", defines, (*arguments, out.size), *sizes),))
-        at_once = rows_per_item(n * h, w * c * window.taps)
+        at_once = rows_per_item(h, w * c * window.taps, device.compute_units, n)
         # a single row of a large window (global pooling) is shared out by channels
         share = c if at_once > 1 else rows_per_item(c // 64, 64 * w * window.taps) * 64
         size = (ceil_div(h, at_once), ceil_div(c, share), n)

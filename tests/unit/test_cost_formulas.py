@@ -116,6 +116,16 @@ def test_tiles_and_work_items_of_a_cpu_kernel() -> None:
     assert lone["multiply"] == 2 * 144 * 72
 
 
+def test_inputs_beyond_whole_vectors_of_a_narrow_kernel_are_counted_one_by_one() -> None:
+    of = kernel(form="narrow", blocks={"in_channels": 16})
+    work = conv_work(6, 10, 40, 3, 3)  # 2 vectors and 8 channels; 6 rows on 4 cores as 8; 3 sets of 4 neighbours
+    amounts = FORMS["narrow"].quantities(work, of, CPU)
+    assert amounts["multiply"] == 2 * 8 * 10 * 3 * 9 * 32
+    assert amounts["tail"] == 2 * 6 * 10 * 3 * 9 * 8
+    assert (amounts["stage"], amounts["stream"]) == (4 * 8 * 10 * 9 * 32, 4 * 8 * 3 * 3 * 9 * 32)
+    assert FORMS["narrow"].quantities(conv_work(6, 10, 48, 3, 3), of, CPU)["tail"] == 0
+
+
 def test_channels_beyond_whole_vectors_are_counted_one_by_one() -> None:
     of = kernel(form="vector", blocks={"out_channels": 16})
     work = conv_work(5, 4, 8, 40, 1)
