@@ -202,6 +202,14 @@ class Trace:
         return trace
 
 
+def typical(times: Sequence[float]) -> float:
+    """What a task takes, of its times in several runs: their interquartile mean; of three, the middle one. Where a core
+    is shared with somebody else, a task alternates between two paces, and a median falls on either by chance."""
+    cut = max(len(times) // 4, min(1, len(times) // 3))
+    middle = sorted(times)[cut : len(times) - cut]
+    return float(sum(middle) / len(middle))
+
+
 def _inside(span: Span) -> float:
     """The last moment, in microseconds, at which a span is drawn: an arrow at its very end would start from whatever
     begins there."""

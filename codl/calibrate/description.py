@@ -18,6 +18,7 @@ from codl.calibrate.results import NS, Results, median, significant
 from codl.hardware import Hardware, Kernel, Library, Linear, Observed, Processor, Sharing, Spread
 from codl.real.devices import Assignment
 from codl.tasks import HOST_LANE, PACKED
+from codl.trace import typical
 
 
 def describe(results: Results, name: str, fingerprint: str, date: str) -> Hardware:
@@ -128,9 +129,9 @@ def _observed(results: Results, handing: Mapping[str, Sequence[float]]) -> Obser
         clock_uncertainty={lane: each.clock.uncertainty_ns * NS for lane, each in results.overheads.items()},
         profiling={lane: significant(each.profiling_ns * NS) for lane, each in results.overheads.items()},
         reference_kernel=reference_probe(results.graph).node.name,
-        reference={lane: significant(median(results.pace(lane, pace_alone(lane))) * NS) for lane in results.lanes},
+        reference={lane: significant(typical(results.pace(lane, pace_alone(lane))) * NS) for lane in results.lanes},
         reference_together={
-            lane: significant(median(row) * NS) for lane in results.lanes if (row := results.pace(lane, PACE_TOGETHER))
+            lane: significant(typical(row) * NS) for lane in results.lanes if (row := results.pace(lane, PACE_TOGETHER))
         },
     )
 

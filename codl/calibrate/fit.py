@@ -100,15 +100,25 @@ def fit_library(
     groups: dict[tuple[str, str], list[Timing]] = defaultdict(list)
     for timing in timings:
         groups[timing.work.kind, timing.algorithm].append(timing)
-    fitted = []
+    fitted: list[Fitted] = []
     for (kind, algorithm), group in sorted(groups.items()):
         best: list[Fitted] = []
+        least = _fastest(fitted, kind) if algorithm.startswith("winograd") else {}
         for candidate in _candidates(kind, algorithm, processor, traits, data_type):
-            found = _fit(candidate, group, processor)
+            found = _fit(candidate, group, processor, least)
             if found and (not best or _score(found) < _WORTH * _score(best) - _NOTABLE):
                 best = found
         fitted.extend(best)
     return fitted
+
+
+def _fastest(fitted: Sequence[Fitted], kind: str) -> Mapping[str, float]:
+    """Unit times of the arithmetic of matrix kernels of a kind on a CPU, where they are shortest. Winograd's products
+    are computed by the same instructions and cannot be faster; measurements alone hardly tell them from the reading of
+    weights, which is proportional to them in all but the smallest maps."""
+    kernels = [one.kernel for one in fitted if one.kernel.form == "tiled" and one.kernel.when.get("kind") == kind]
+    times = [time for kernel in kernels if (time := kernel.compute.get("multiply"))]
+    return {"multiply": min(times)} if times else {}
 
 
 def _candidates(
@@ -188,7 +198,9 @@ def _name(kind: str, algorithm: str, condition: Conditions) -> str:
     return name
 
 
-def _fit(kernels: list[Kernel], timings: list[Timing], processor: Processor) -> list[Fitted]:
+def _fit(
+    kernels: list[Kernel], timings: list[Timing], processor: Processor, least: Mapping[str, float]
+) -> list[Fitted]:
     """The kernels fitted, each to the timings that it covers; nothing if one covers too few to tell."""
     fitted = []
     for kernel in kernels:
@@ -198,14 +210,16 @@ def _fit(kernels: list[Kernel], timings: list[Timing], processor: Processor) -> 
         if len(operators) < 3:
             if len(kernels) > 1 or len(mine) < 2:
                 return []
-            errors = np.array([_errors(kernel, processor, mine, mine)]).reshape(-1)
+            errors = np.array([_errors(kernel, processor, mine, mine, least)]).reshape(-1)
         else:
-            errors = _cross_validated(kernel, processor, mine, sorted(operators))
-        fitted.append(Fitted(_fit_once(kernel, processor, mine), errors, tuple(mine)))
+            errors = _cross_validated(kernel, processor, mine, sorted(operators), least)
+        fitted.append(Fitted(_fit_once(kernel, processor, mine, least), errors, tuple(mine)))
     return fitted
 
 
-def _cross_validated(kernel: Kernel, processor: Processor, timings: list[Timing], operators: list[str]) -> np.ndarray:
+def _cross_validated(
+    kernel: Kernel, processor: Processor, timings: list[Timing], operators: list[str], least: Mapping[str, float]
+) -> np.ndarray:
     """The absolute relative error of each timing, predicted from the folds that leave out its operator."""
     folds = min(_FOLDS, len(operators))
     fold_of = {operator: index % folds for index, operator in enumerate(operators)}
@@ -213,19 +227,22 @@ def _cross_validated(kernel: Kernel, processor: Processor, timings: list[Timing]
     for fold in range(folds):
         rest = [timing for timing in timings if fold_of[timing.operator] != fold]
         left_out = [timing for timing in timings if fold_of[timing.operator] == fold]
-        errors.append(_errors(kernel, processor, rest, left_out))
+        errors.append(_errors(kernel, processor, rest, left_out, least))
     return np.concatenate(errors)
 
 
-def _errors(kernel: Kernel, processor: Processor, known: list[Timing], asked: list[Timing]) -> np.ndarray:
-    fitted = _fit_once(kernel, processor, known)
+def _errors(
+    kernel: Kernel, processor: Processor, known: list[Timing], asked: list[Timing], least: Mapping[str, float]
+) -> np.ndarray:
+    fitted = _fit_once(kernel, processor, known, least)
     measured = np.array([timing.seconds for timing in asked])
     predicted = predict(fitted, processor, [timing.work for timing in asked])
     return np.asarray(np.abs(predicted - measured) / measured)
 
 
-def _fit_once(kernel: Kernel, processor: Processor, timings: Sequence[Timing]) -> Kernel:
-    return fit_units(kernel, processor, [t.work for t in timings], [t.seconds for t in timings])
+def _fit_once(kernel: Kernel, processor: Processor, timings: Sequence[Timing], least: Mapping[str, float]) -> Kernel:
+    works, seconds = [timing.work for timing in timings], [timing.seconds for timing in timings]
+    return fit_units(kernel, processor, works, seconds, least=least if kernel.form == "tiled-winograd" else None)
 
 
 def predict(kernel: Kernel, processor: Processor, works: Sequence[Work]) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 This is the one timing routine of calibration. Every round runs everything once, so that all measurements are
 interleaved and a disturbance hits a round, not a shape; the first rounds are dropped (kernels are compiled, caches
-filled), and each time is the median over the others.
+filled). Each time is the lowest decile over the others, times what all of them have in common: how much longer a kernel
+takes typically. Where a neighbour uses a core's other half every so often, kernels alternate between two paces, and a
+median falls on either by chance.
 
 What a kernel costs is the time that it keeps its lane: from when the lane was free and the command was handed over,
 until it has ended. That is a span and the gap before it (the launch latency of the device), as the simulator, whose
@@ -14,7 +16,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from codl.graph import Graph
 from codl.io import read_json, write_json
 from codl.real.devices import Assignment
 from codl.tasks import TaskGraph, TaskKind
-from codl.trace import Trace
+from codl.trace import Trace, typical
 
 WARM_UPS = 1
 FRESH_S = 3600.0
@@ -80,8 +82,12 @@ class Samples:
         return float(np.median(self.tasks[task]))
 
     def undisturbed_ns(self, task: str) -> float:
-        """The lower quartile: what slows a task in every round is in it, what preempts it in some is not."""
-        return float(np.percentile(self.tasks[task], 25))
+        """The lowest decile: what slows a task in every round is in it, what slows it in some is not."""
+        return float(np.percentile(self.tasks[task], 10))
+
+    def slowdown(self, tasks: Iterable[str]) -> float:
+        """How much longer than undisturbed tasks take typically; in the median of them."""
+        return float(np.median([typical(self.tasks[task]) / self.undisturbed_ns(task) for task in tasks]))
 
     def uncertainty(self) -> float:
         """Relative standard error of a typical task's median, from the spread between rounds."""

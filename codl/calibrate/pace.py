@@ -7,7 +7,6 @@ prediction.
 
 from __future__ import annotations
 
-import statistics
 from types import TracebackType
 
 import numpy as np
@@ -19,6 +18,7 @@ from codl.calibrate.sequence import Sequence, SequenceBuilder
 from codl.hardware import Hardware
 from codl.real.devices import Assignment
 from codl.real.executor import Executor
+from codl.trace import typical
 
 
 class PaceMeter:
@@ -64,12 +64,12 @@ class PaceMeter:
 
     @property
     def pace(self) -> float | None:
-        """Median time of the reference kernel over its time at calibration: of the processor, or all of them at once,
+        """Typical time of the reference kernel over its time at calibration: of the processor, or all of them at once,
         where that is farthest from 1. None where it was not run."""
         paces: list[float] = []
         for (phase, lane), row in self._times.items():
             then = self._then_together if phase == PACE_TOGETHER else self._then
-            paces.append(statistics.median(row) * 1e-9 / then[lane])
+            paces.append(typical(row) * 1e-9 / then[lane])
         return max(paces, key=lambda pace: abs(pace - 1), default=None)
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from codl.calibrate.probes import Probe, image_probes, probes
 from codl.calibrate.sequence import TOGETHER, TURNS, WAITS, Sequence, SequenceBuilder, interleave
 from codl.graph import Graph
-from codl.ops import REGISTRY
 from codl.real.devices import Assignment, DeviceInfo
 
 _TURNS = 24
@@ -21,8 +20,6 @@ _PACE_REPEATS = 6
 PACE_TOGETHER = "pace-all"
 """The phase in which every processor runs the reference kernel at once."""
 _REFERENCE_EVERY = 12
-_OLD_INPUT_BELOW = 60.0
-"""FLOPs a byte below which a probe's input is made one kernel (the reference) earlier than right before it."""
 _COPIES = 2
 _WIDE = 8
 """Cores from which on a CPU is wide."""
@@ -84,7 +81,8 @@ def build_sequence(
             mine += image_probes(graph, devices.gpu.image_limits)
         mixed = [mine[index] for index in random.permutation(len(mine))]
         for probe in interleave(mixed, reference, _REFERENCE_EVERY):
-            builder.probe(lane, alone(lane), probe, between=reference if _reads_much(graph, probe) else None)
+            # a network's kernel takes milliseconds to make what the next reads; by then much of it has left the caches
+            builder.probe(lane, alone(lane), probe, between=None if probe.node is reference.node else reference)
         builder.barrier()
     if devices.shared_memory:
         common = list(probes(graph, host=False))
@@ -99,13 +97,6 @@ def build_sequence(
     builder.barrier()
     add_pace(builder, lanes, devices.shared_memory, reference)
     return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies), dict(builder.transforms))
-
-
-def _reads_much(graph: Graph, probe: Probe) -> bool:
-    """Whether it matters to a probe how long ago its input was made. A network's kernel takes milliseconds to make what
-    the next one reads; by then much of it has left the caches, which others use too."""
-    work = REGISTRY[probe.node].work(graph, probe.node, probe.region)
-    return work.flops < _OLD_INPUT_BELOW * work.bytes
 
 
 def _together(builder: SequenceBuilder, lanes: tuple[str, ...], chosen: Series[Probe]) -> None:

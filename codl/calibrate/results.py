@@ -47,13 +47,16 @@ class Results:
         return REGISTRY[probe.node].work(self.graph, probe.node, probe.region)
 
     def timings(self, lane: str, data_type: str = "buffer") -> list[Timing]:
-        """What a processor took alone, by kernels of a data type; the reference kernel, which ran many times, once."""
+        """What a processor takes alone, typically, by kernels of a data type; the reference kernel, which ran many
+        times, once."""
+        mine = [timed for timed in self.program.timed if timed.phase == alone(lane)]
         times: dict[Probe, list[float]] = {}
-        for timed in self.program.timed:
-            if timed.phase == alone(lane) and timed.probe.data_type == data_type:
-                times.setdefault(timed.probe, []).append(self.samples.median_ns(timed.task) * NS)
+        for timed in mine:
+            if timed.probe.data_type == data_type:
+                times.setdefault(timed.probe, []).append(self.samples.undisturbed_ns(timed.task) * NS)
+        slowdown = self.samples.slowdown(timed.task for timed in mine)
         return [
-            Timing(self.work(probe), probe.algorithm, probe.node.name, median(seconds))
+            Timing(self.work(probe), probe.algorithm, probe.node.name, slowdown * median(seconds))
             for probe, seconds in times.items()
         ]
 

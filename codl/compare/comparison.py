@@ -20,7 +20,7 @@ from codl.compare.errors import GroupError, TaskError, grouped
 from codl.cost import Origin
 from codl.errors import InputError
 from codl.sim import replay as replay_trace
-from codl.trace import Span, Trace
+from codl.trace import Span, Trace, typical
 
 Replay = Callable[[Mapping[str, int]], Trace]
 """Durations in nanoseconds by task id -> the simulated timeline with them."""
@@ -31,7 +31,8 @@ _SAME = ("model", "plan", "tasks")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One plan, predicted and measured. With several measured runs, every measured figure is the median over them.
+    """One plan, predicted and measured. With several measured runs, a measured latency is the median over them, and a
+    task's time the typical one (`codl.trace.typical`).
 
     Attributes:
         replayed_ns: the simulator's makespan with every task's measured duration.
@@ -157,7 +158,7 @@ def compare_traces(
         measured_ns=makespan,
         replayed_ns=round(statistics.median(replayed) * makespan),
         tasks=tuple(
-            _task_error(span, round(statistics.median(times[span.task_id] for times in durations)), origins or {})
+            _task_error(span, round(typical([times[span.task_id] for times in durations])), origins or {})
             for span in simulated.spans
         ),
         noise=noise,

@@ -45,16 +45,19 @@ FORMS: Mapping[str, Form] = {
         memory=("read", "write", "weights"),
         fixed=("launch",),
     ),
-    "tiled": Form(tiled.tiled, compute=("multiply",), memory=("stage", "stream", "data", "weights"), fixed=("launch",)),
+    "tiled": Form(
+        tiled.tiled,
+        compute=("multiply",),
+        memory=("stage", "stream", "data", "weights"),
+        fixed=("launch", "scalar"),
+    ),
     "tiled-winograd": Form(
         tiled.tiled_winograd,
         compute=("multiply",),
         memory=("transform", "inverse", "stream", "data", "weights"),
         fixed=("launch",),
     ),
-    "narrow": Form(
-        tiled.narrow, compute=("multiply", "tail"), memory=("stage", "stream", "data"), fixed=("launch",)
-    ),
+    "narrow": Form(tiled.narrow, compute=("multiply", "tail"), memory=("stage", "stream", "data"), fixed=("launch",)),
     "tiled-gpu": Form(
         tiled.tiled_gpu,
         compute=tuple(f"tile{m}x{n}" for m, n, _ in SHAPES),

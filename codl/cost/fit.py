@@ -78,6 +78,7 @@ def fit_units(
     seconds: Sequence[float],
     parent: Mapping[str, float] | None = None,
     strength: float = 0.1,
+    least: Mapping[str, float] | None = None,
 ) -> Kernel:
     """The kernel with unit times fitted to measured latencies by non-negative least squares on relative errors.
 
@@ -90,6 +91,7 @@ def fit_units(
         seconds: the latency of each.
         parent: unit times (by unit name) that hold where the measurements say nothing: a ridge towards them, weighing
             as much as `strength` measurements. With a parent, no measurement at all will do.
+        least: bounds of unit times from below (by unit name), where others are known to be no faster.
 
     Raises:
         UncalibratedError: without a parent, fewer than two measurements.
@@ -104,7 +106,8 @@ def fit_units(
     matrix = amounts(kernel, processor, works)
     measured = np.asarray(seconds, dtype=float)
     prior = None if parent is None else np.array([parent.get(unit, 0.0) for unit in shape.units])
-    times = relative_nnls(matrix, measured, prior, strength)
+    floor = np.array([(least or {}).get(unit, 0.0) for unit in shape.units])
+    times = relative_nnls(matrix, measured, prior, strength, floor=floor)
     units = {unit: float(time) for unit, time in zip(shape.units, times, strict=True) if time > 0}
     errors = np.abs(matrix @ times - measured) / measured
     spread = _spread(matrix, measured, times, shape.units)
@@ -138,12 +141,14 @@ def replace_none(kernel: Kernel) -> Kernel:
 
 
 def relative_nnls(
-    matrix: np.ndarray, measured: np.ndarray, prior: np.ndarray | None = None, strength: float = 0.0, passes: int = 6
-) -> np.ndarray:
-    """Times x >= 0 for which matrix @ x is closest to `measured` relatively, with Huber's weights (six passes)."""
+    matrix: np.ndarray, measured: np.ndarray, prior: np.ndarray | None = None, strength: float = 0.0, passes: int = 6,
+    floor: np.ndarray | float = 0.0,
+) -> np.ndarray:  # fmt: skip
+    """Times x >= `floor` for which matrix @ x is relatively closest to `measured`, with Huber's weights."""
     scaled = matrix / measured[:, None]
     typical = np.median(scaled, axis=0) * np.sqrt(strength)  # of a unit's part in the latency
     weights = np.ones(len(measured))
+    lowest = np.broadcast_to(floor, matrix.shape[1])
     times = np.zeros(matrix.shape[1])
     for _ in range(passes):
         left, right = scaled * weights[:, None], weights
@@ -151,7 +156,7 @@ def relative_nnls(
             left, right = np.vstack([left, np.diag(typical)]), np.concatenate([weights, typical * prior])
         column = np.linalg.norm(left, axis=0)
         column[column == 0] = 1.0
-        times = nnls(left / column, right)[0] / column
+        times = floor + nnls(left / column, right - left @ lowest)[0] / column
         error = np.abs(scaled @ times - 1)
         limit = 1.5 * max(float(np.median(error)), 1e-6)  # Huber's weights
         weights = np.sqrt(np.minimum(1.0, limit / np.maximum(error, 1e-12)))

@@ -28,21 +28,25 @@ def _items(work: Any, kernel: Kernel, pixels: Any, processor: Processor) -> Any:
 def tiled(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     """Implicit GEMM on a CPU: work-items of `item_pixels` x `item_channels` outputs, register tiles of `pixels` x
     `out_channels`. A work-item gathers (stages) its pixels' inputs once, and reads its channels' weights once: both
-    are repeated along the other axis. Each group is computed for itself. A lone pixel has no tile to share weights.
+    are repeated along the other axis; a row of taps is staged in whole vectors. Channels are computed in whole vectors,
+    and those that fill none are written one by one. Each group is computed for itself. A lone pixel has no tile to
+    share weights.
     """
     get = kernel.blocks.get
     pixels = work.batch * work.out_h * work.out_w
     tile = get("pixels", 1) - (get("pixels", 1) - 1) * (pixels == 1)
-    width, per_group = get("out_channels", 1), work.out_channels / work.groups
-    columns = work.groups * ceil(per_group, width) * width
+    vector, per_group = get("in_channels", 1), work.out_channels / work.groups
+    columns = work.groups * ceil(per_group, vector) * vector
+    staged = work.kernel_h * ceil(work.kernel_w * work.in_channels, vector) * vector
     depth = 1.0 * work.in_channels * work.kernel_h * work.kernel_w
     slower = _items(work, kernel, pixels, processor)
     return {
         "multiply": 2.0 * ceil(pixels, tile) * tile * columns * depth * slower,
-        "stage": FLOAT * work.groups * pixels * depth * ceil(per_group, get("item_channels", 1)) * slower,
+        "stage": FLOAT * work.groups * pixels * staged * ceil(per_group, get("item_channels", 1)) * slower,
         "stream": FLOAT * depth * columns * ceil(pixels, get("item_pixels", 1)) * slower,
         "data": 1.0 * (work.input_bytes + work.output_bytes),
         "weights": 1.0 * work.weight_bytes,
+        "scalar": 1.0 * work.groups * pixels * (per_group % vector),
         "launch": 1.0,
     }
 
@@ -71,9 +75,9 @@ def tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantitie
 
 
 def narrow(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
-    """A few output channels on a CPU, vectors along the input channels: those that fill none (`tail`) are computed one by
-    one. Every pixel's inputs are loaded once (`stage`), weights once for every set of neighbouring pixels (`stream`).
-    Cores share the rows.
+    """A few output channels on a CPU, vectors along the input channels: those that fill none (`tail`) are computed one
+    by one. Every pixel's inputs are loaded once (`stage`), weights once for every set of neighbouring pixels
+    (`stream`). Cores share the rows.
     """
     width, channels = kernel.blocks.get("in_channels", 1), work.out_channels
     rows, taps = work.batch * work.out_h, work.kernel_h * work.kernel_w

@@ -25,7 +25,7 @@ _SUMS, _MOST_PIXELS = 12, 6
 
 def pixels_at_once(channels: Any) -> Any:
     """Neighbouring pixels that the kernel computes at once; `channels` may be an array."""
-    return np.minimum(_MOST_PIXELS, _SUMS // channels)
+    return np.clip(_SUMS // channels, 1, _MOST_PIXELS)
 
 
 def program(request: KernelRequest) -> KernelProgram:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codl.errors import FileError, InputError, SchemaError
-from codl.trace import Span, Trace
+from codl.trace import Span, Trace, typical
 
 
 def span(name: str, lane: str, start: int, end: int, kind: str = "kernel", queued: int | None = None, **args) -> Span:
@@ -160,3 +160,12 @@ def test_unknown_fields_and_versions_are_refused(tmp_path):
     with pytest.raises(SchemaError, match=r"spans.0.colour: unknown field") as caught:
         Trace.read(path)
     assert "schema" in str(caught.value)
+
+
+def test_a_typical_time_is_the_mean_of_the_middle_half() -> None:
+    assert typical([5.0]) == 5
+    assert typical([1.0, 2.0]) == 1.5
+    assert typical([1.0, 2.0, 90.0]) == 2
+    assert typical([90.0, 1.0, 2.0, 4.0]) == 3
+    assert typical([3.0, 3.0, 4.0, 4.0, 0.0, 0.0, 9.0, 90.0]) == 3.5  # of two paces, the share of each counts
+    assert typical([3.0, 3.0, 3.0, 4.0, 0.0, 0.0, 9.0, 90.0]) == 3.25

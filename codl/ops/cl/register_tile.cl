@@ -51,10 +51,14 @@ static inline void put(__global float *y, int at, int stride, int count, VEC low
     STORE(y + at, low);
     STORE(y + at + SIMD, high);
   } else {
+    const bool one_whole = count >= SIMD && stride == 1;
     float each[V];
-    STORE_PRIVATE(each, low);
+    if (one_whole)
+      STORE(y + at, low);
+    else
+      STORE_PRIVATE(each, low);
     STORE_PRIVATE(each + SIMD, high);
-    for (int i = 0; i < min(count, V); i++)
+    for (int i = one_whole ? SIMD : 0; i < min(count, V); i++)
       y[at + i * stride] = each[i];
   }
 }
