@@ -242,7 +242,7 @@ def _errors(
 
 def _fit_once(kernel: Kernel, processor: Processor, timings: Sequence[Timing], least: Mapping[str, float]) -> Kernel:
     works, seconds = [timing.work for timing in timings], [timing.seconds for timing in timings]
-    return fit_units(kernel, processor, works, seconds, least=least if kernel.form == "tiled-winograd" else None)
+    return fit_units(kernel, processor, works, seconds, least=least)
 
 
 def predict(kernel: Kernel, processor: Processor, works: Sequence[Work]) -> np.ndarray:

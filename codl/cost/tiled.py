@@ -79,13 +79,13 @@ def narrow(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     by one. Every pixel's inputs are loaded once (`stage`), weights once for every set of neighbouring pixels
     (`stream`). Cores share the rows.
     """
-    width, channels = kernel.blocks.get("in_channels", 1), work.out_channels
-    rows, taps = work.batch * work.out_h, work.kernel_h * work.kernel_w
-    rest = work.in_channels % width
-    depth = 1.0 * (work.in_channels - rest) * taps * (ceil(rows, processor.slots) * processor.slots)
+    rest, channels = work.in_channels % kernel.blocks.get("in_channels", 1), work.out_channels
+    rows = ceil(work.batch * work.out_h, processor.slots) * processor.slots
+    taps = 1.0 * rows * work.kernel_h * work.kernel_w
+    depth = taps * (work.in_channels - rest)
     return {
         "multiply": 2.0 * work.out_w * channels * depth,
-        "tail": 2.0 * rows * work.out_w * channels * taps * rest,
+        "tail": 2.0 * work.out_w * channels * taps * rest,
         "stage": FLOAT * work.out_w * depth,
         "stream": FLOAT * ceil(work.out_w, pixels_at_once(channels)) * channels * depth,
         "data": 1.0 * (work.input_bytes + work.output_bytes),

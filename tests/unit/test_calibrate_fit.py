@@ -9,13 +9,15 @@ import pytest
 
 from codl.calibrate import fit, geometry
 from codl.calibrate.network import probe_graph
+from codl.calibrate.phases import build_sequence
+from codl.calibrate.results import Results
 from codl.cost.choice import matcher
 from codl.hardware import Cluster, Kernel, Processor
 from codl.ops import REGISTRY
 from codl.ops.launch import KernelRequest, View
 from codl.ops.spec import Work
 from codl.region import Region
-from tests.invented import TRAITS
+from tests.invented import LANES, ONE_MEMORY, TRAITS, kernel_ns, samples
 
 PROCESSOR = Processor(
     kind="cpu", clusters=(Cluster(name="core", cores=1, frequency=2e9),), bandwidth=1e10, active_power=1.0
@@ -108,3 +110,21 @@ def test_sizes_of_tiles_and_work_items_are_those_of_the_kernels() -> None:
             items *= -(-(work.out_channels // work.groups) // sizes["item_channels"])
             (launch,) = REGISTRY[node].program(request).launches
             assert np.prod(launch.global_size) == items, (node.name, algorithm)
+
+
+def test_kernels_of_a_core_with_two_paces_are_told_apart() -> None:
+    """Somebody else's work on a core slows each run of a kernel or does not; on average all lose the same."""
+    graph = probe_graph(quick=True)
+    program = build_sequence(graph, ONE_MEMORY, LANES, images=False)
+    measured = samples(graph, program)
+    random = np.random.default_rng(3)
+    for task in measured.tasks:
+        slowed = np.where(random.random(21) < 0.5, 1.35, 1.0)
+        measured.tasks[task] = [round(measured.tasks[task][0] * factor) for factor in slowed]
+    results = Results(graph, program, measured, ONE_MEMORY, dict.fromkeys(LANES, TRAITS))
+    ratios = [timing.seconds / (kernel_ns(timing.work) * 1e-9) for timing in results.timings("cpu")]
+    assert max(ratios) < 1.01 * min(ratios)
+    assert 1.12 < ratios[0] < 1.23
+    middle = [np.median(measured.tasks[timed.task]) for timed in program.timed]
+    lowest = [min(measured.tasks[timed.task]) for timed in program.timed]
+    assert np.ptp(np.array(middle) / lowest) > 0.3  # medians are either pace

@@ -112,6 +112,10 @@ def test_tiles_and_work_items_of_a_cpu_kernel() -> None:
     assert amounts["stage"] == 4 * 100 * 72 * 2
     assert amounts["stream"] == 4 * 72 * 144 * 3
     assert (amounts["weights"], amounts["launch"]) == (work.weight_bytes, 1)
+    assert amounts["scalar"] == 100 * 4
+    few = FORMS["tiled"].quantities(conv_work(10, 10, 3, 6, 3), kernel(form="tiled", blocks=TILES), ONE_CORE)
+    assert few["multiply"] == 2 * 102 * 8 * 27  # one vector of the two
+    assert (few["stage"], few["scalar"]) == (4 * 100 * 3 * 16, 100 * 6)  # 9 inputs a row of taps: two vectors
     lone = FORMS["tiled"].quantities(conv_work(1, 1, 8, 140, 3), kernel(form="tiled", blocks=TILES), ONE_CORE)
     assert lone["multiply"] == 2 * 144 * 72
 
@@ -121,7 +125,7 @@ def test_inputs_beyond_whole_vectors_of_a_narrow_kernel_are_counted_one_by_one()
     work = conv_work(6, 10, 40, 3, 3)  # 2 vectors and 8 channels; 6 rows on 4 cores as 8; 3 sets of 4 neighbours
     amounts = FORMS["narrow"].quantities(work, of, CPU)
     assert amounts["multiply"] == 2 * 8 * 10 * 3 * 9 * 32
-    assert amounts["tail"] == 2 * 6 * 10 * 3 * 9 * 8
+    assert amounts["tail"] == 2 * 8 * 10 * 3 * 9 * 8
     assert (amounts["stage"], amounts["stream"]) == (4 * 8 * 10 * 9 * 32, 4 * 8 * 3 * 3 * 9 * 32)
     assert FORMS["narrow"].quantities(conv_work(6, 10, 48, 3, 3), of, CPU)["tail"] == 0
 

@@ -32,6 +32,16 @@ def test_least_squares_finds_known_unit_times_in_spite_of_outliers() -> None:
     assert fitted.residual is not None and fitted.residual < 0.01
 
 
+def test_no_unit_time_falls_below_what_is_known() -> None:
+    """Of quantities in proportion, measurements do not tell which takes how long."""
+    works = [conv_work(s, s, c, 32, 3) for s in (14, 28) for c in (16, 32, 64)]
+    seconds = [1e-11 * work.flops + 20e-6 for work in works]
+    fitted = fit_units(kernel(), CPU, works, seconds, least={"multiply": 8e-12})
+    assert 8e-12 <= fitted.compute["multiply"] <= 1e-11
+    above = fit_units(kernel(), CPU, works, seconds, least={"multiply": 1.2e-11})
+    assert above.compute["multiply"] == pytest.approx(1.2e-11)
+
+
 def test_a_fit_needs_measurements_or_a_parent() -> None:
     with pytest.raises(UncalibratedError, match="kernel k: 1 pieces of work"):
         fit_units(kernel(), CPU, [conv_work(8, 8, 8, 8, 3)], [1e-3])
