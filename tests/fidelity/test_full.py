@@ -17,7 +17,7 @@ from dataclasses import asdict
 import pytest
 
 from codl import models
-from codl.calibrate import load_or_calibrate
+from codl.calibrate import Silent, load_or_calibrate
 from codl.fidelity import Compared, compare_plans, diverse, rankings
 from codl.hardware import Hardware
 from codl.real.devices import choose
@@ -33,9 +33,16 @@ PLANS = int(os.environ.get("FIDELITY_PLANS", "20"))
 RUNS = 11
 
 
+class _Told(Silent):
+    """Says what calibration has to say, as that the machine was too noisy to be described."""
+
+    def note(self, what: str) -> None:
+        print(f"\n{what}")
+
+
 @pytest.fixture(scope="module")
 def hardware() -> Hardware:
-    return load_or_calibrate()
+    return load_or_calibrate(report=_Told())
 
 
 @pytest.fixture(scope="module")
