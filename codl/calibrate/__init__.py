@@ -37,7 +37,7 @@ NOISE_LIMIT = 0.25
 over the median). Medians of this spread over seven rounds are uncertain by a tenth; beyond it, plans would follow the
 noise."""
 _LANES = ("gpu", "cpu")
-_ROUNDS = {"quick": (5, 5), "default": (7, 21), "thorough": (15, 60)}
+_ROUNDS = {"quick": (5, 5), "default": (7, 17), "thorough": (15, 60)}
 """At least and at most so many; a quiet machine needs the fewer."""
 
 
