@@ -245,11 +245,6 @@ def measure(models: list[str], runs: int) -> tuple[Results, Hardware, dict[str, 
     return results, hardware, kept
 
 
-def middle(rows: list[Row]) -> Row:
-    """The row of median time."""
-    return sorted(rows, key=lambda row: row.seconds)[(len(rows) - 1) // 2]
-
-
 def splits_a_second(model: str, hardware: Hardware) -> float:
     """Parts of a network's operators that `BatchCosts` predicts in a second, both processors counted once."""
     graph = Workspace(hardware).graph(model)
