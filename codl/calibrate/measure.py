@@ -2,9 +2,9 @@
 
 This is the one timing routine of calibration. Every round runs everything once, so that all measurements are
 interleaved and a disturbance hits a round, not a shape; the first rounds are dropped (kernels are compiled, caches
-filled). Each time is the lowest decile over the others, times what all of them have in common: how much longer a kernel
-takes typically. Where a neighbour uses a core's other half every so often, kernels alternate between two paces, and a
-median falls on either by chance.
+filled). A kernel's time is the lowest decile over the others, times what all of them have in common: how much longer a
+kernel takes typically. Where a neighbour uses a core's other half every so often, kernels alternate between two paces,
+and a median falls on either by chance.
 
 What a kernel costs is the time that it keeps its lane: from when the lane was free and the command was handed over,
 until it has ended. That is a span and the gap before it (the launch latency of the device), as the simulator, whose

@@ -148,7 +148,7 @@ def relative_nnls(
     scaled = matrix / measured[:, None]
     typical = np.median(scaled, axis=0) * np.sqrt(strength)  # of a unit's part in the latency
     weights = np.ones(len(measured))
-    lowest = np.broadcast_to(floor, matrix.shape[1])
+    floor = np.broadcast_to(floor, matrix.shape[1])
     times = np.zeros(matrix.shape[1])
     for _ in range(passes):
         left, right = scaled * weights[:, None], weights
@@ -156,7 +156,7 @@ def relative_nnls(
             left, right = np.vstack([left, np.diag(typical)]), np.concatenate([weights, typical * prior])
         column = np.linalg.norm(left, axis=0)
         column[column == 0] = 1.0
-        times = floor + nnls(left / column, right - left @ lowest)[0] / column
+        times = floor + nnls(left / column, right - left @ floor)[0] / column
         error = np.abs(scaled @ times - 1)
         limit = 1.5 * max(float(np.median(error)), 1e-6)  # Huber's weights
         weights = np.sqrt(np.minimum(1.0, limit / np.maximum(error, 1e-12)))
