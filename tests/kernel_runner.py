@@ -6,6 +6,8 @@ around an input box, and the whole output buffer, is NaN: a kernel that reads or
 
 from __future__ import annotations
 
+import ctypes
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -151,12 +153,51 @@ def run_node(
         buffers.append(stored)
     _, shape = embed(wanted.out, margin)
     output = np.full(int(np.prod(shape)) + GUARD, np.nan, dtype=np.float32)
-    output = launch(program, buffers, output)
+    native = NATIVE and wanted.device.cpu and wanted.device.simd_width == simd_width()
+    output = launch_native(program, buffers, output) if native else launch(program, buffers, output)
     index = _index(wanted.output, wanted.out)
     result = output[index]
     output[index.reshape(-1)] = np.nan
     assert np.isnan(output).all(), f"{node.name}: wrote outside {wanted.out}"
     return np.asarray(result)
+
+
+NATIVE = os.environ.get("CODL_TEST_KERNELS") == "native"
+"""Whether the CPU kernels under test are the native ones."""
+
+
+def launch_native(program: KernelProgram, inputs: Sequence[np.ndarray], output: np.ndarray) -> np.ndarray:
+    """As `launch`, by native kernels."""
+    from codl.ops.native import find
+
+    output = output.copy()
+    constants = {key: np.ascontiguousarray(program.constants[key]) for key in program.constants}
+    scratch = {key: np.full(n // 4 + GUARD, np.nan, np.float32) for key, n in program.scratch.items()}
+
+    def address(argument: Input | Output | Constant | Scratch) -> int:
+        match argument:
+            case Input():
+                return int(inputs[argument.index].ctypes.data)
+            case Output():
+                return int(output.ctypes.data)
+            case Constant():
+                return int(constants[argument.key].ctypes.data)
+            case Scratch():
+                return int(scratch[argument.key].ctypes.data)
+
+    for step in program.launches:
+        kernel, defines = find(step.source, step.entry), dict(step.defines)
+        values = [*(defines.get(name, 0) for name in kernel.defines), *step.arguments]
+        slots = np.zeros(len(values), np.int64)
+        for n, value in enumerate(values):
+            if isinstance(value, float):
+                slots.view(np.float64)[n] = value
+            else:
+                slots[n] = value if isinstance(value, int) else address(value)
+        call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(kernel.address)
+        for at in np.ndindex(*reversed((*step.global_size, 1, 1)[:3])):
+            call(slots.ctypes.data, *reversed(at))
+    return output
 
 
 def launch(program: KernelProgram, inputs: Sequence[np.ndarray], output: np.ndarray) -> np.ndarray:
