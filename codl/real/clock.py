@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from codl.real.native.queue import NativeQueue
 from codl.real.opencl import opencl
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ class ClockOffset:
     uncertainty_ns: int
 
 
-def measure_offset(queue: cl.CommandQueue) -> ClockOffset:
+def measure_offset(queue: cl.CommandQueue | NativeQueue) -> ClockOffset:
     """The offset between a queue's device clock and the host clock, which must be idle meanwhile."""
+    if isinstance(queue, NativeQueue):
+        return ClockOffset(0, 0)  # its threads read the host's clock
     ocl = opencl()
     at_queueing: list[tuple[int, int]] = []
     at_completion: list[tuple[int, int]] = []

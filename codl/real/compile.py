@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,12 +14,11 @@ from codl.real.clock import host_ns
 from codl.real.fallback import FallbackOperator
 from codl.real.images import allocate_image, check_cuts, transform
 from codl.real.lanes import Lane, Lanes
-from codl.real.launcher import Command, Launcher
 from codl.real.liveness import shared_blocks
 from codl.real.maps import Maps, plan_maps
 from codl.real.memory import Allocation, Memory
-from codl.real.moves import Enqueue, Piece, copy, in_order
-from codl.real.opencl import opencl, usable_cores
+from codl.real.moves import Piece, copy, in_order
+from codl.real.opencl import usable_cores
 from codl.real.steps import HOST, Issue, Place, Schedule, Waits
 from codl.tasks import COMMANDS, HOST_LANE, PACKED, SHARED, Task, TaskGraph, TaskKind
 
@@ -156,7 +155,7 @@ class Compiler:
             source, target = self.storage[read.buffer], self.storage[write.buffer]
             program = transform(task, source, target, write.region)
             commands = lane.launcher.prepare(program, [source.device], target.device, {}, {})
-            enqueues += [_enqueue(lane.launcher, command) for command in commands]
+            enqueues += [lane.launcher.bound(command) for command in commands]
         return _place(lane), in_order(enqueues, lane.queue)
 
     def _marker(self, lane: str) -> tuple[Place, Issue]:
@@ -178,7 +177,7 @@ class Compiler:
         constants = {key: lane.memory.constant(key, program.constants) for key in program.constants}
         scratch = self._working_memory(program.scratch, lane)
         commands = lane.launcher.prepare(program, [storage.device for storage in inputs], target, constants, scratch)
-        return _place(lane), in_order([_enqueue(lane.launcher, command) for command in commands], lane.queue)
+        return _place(lane), in_order([lane.launcher.bound(command) for command in commands], lane.queue)
 
     def _program(self, task: Task, node: Node, lane: Lane, inputs: list[Allocation]) -> KernelProgram:
         spec = REGISTRY[node]
@@ -243,16 +242,6 @@ def check(graph: Graph, tasks: TaskGraph) -> None:
 
 def _place(lane: Lane) -> Place:
     return Place(lane.queue, lane.memory.context, lane.device.root)
-
-
-def _enqueue(launcher: Launcher, command: Command) -> Enqueue:
-    enqueue: Callable[..., Any] = opencl().enqueue_nd_range_kernel
-    queue = launcher.queue
-
-    def issue(waits: Waits) -> Any:  # holds the command, and so all that its kernel points to
-        return enqueue(queue, command.kernel, command.global_size, command.local_size, None, waits)
-
-    return issue
 
 
 def _host_wait(waits: Waits) -> tuple[int, int]:

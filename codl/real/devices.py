@@ -12,7 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from codl.errors import DeviceError
+from codl.real.native.devices import INSTALL_HINT as NATIVE_HINT
+from codl.real.native.devices import ROOT, available, cores_of, is_native, version
+from codl.real.native.memory import memory_bytes
 from codl.real.opencl import INSTALL_HINT, opencl
+from codl.real.processor import cpu_clock_hz, cpu_model, cpu_vector_width
 
 if TYPE_CHECKING:
     import pyopencl as cl
@@ -153,6 +157,8 @@ def describe(device_id: str) -> DeviceInfo:
     Raises:
         DeviceError: no such device.
     """
+    if is_native(device_id):
+        return _native(device_id)
     ocl = opencl()
     device = open_device(device_id)
     kind = "cpu" if device.type & ocl.device_type.CPU else "gpu" if device.type & ocl.device_type.GPU else "other"
@@ -173,6 +179,20 @@ def describe(device_id: str) -> DeviceInfo:
     )
 
 
+def _native(device_id: str) -> DeviceInfo:
+    """What a native device is like: the CPU of this machine."""
+    cores = cores_of(device_id)
+    if cores is None:
+        raise DeviceError(f"unknown device {device_id!r}; {_known()}")
+    if not available():
+        raise DeviceError(f"{device_id}: {NATIVE_HINT}")
+    return DeviceInfo(
+        id=device_id, root=ROOT, name=cpu_model(), platform="codl", version=version(), kind="cpu", compute_units=len(cores),
+        clock_hz=cpu_clock_hz(), memory_bytes=memory_bytes(), vector_width=cpu_vector_width(), fp16=False, image_limits=(0, 0),
+        unified_memory=True,
+    )  # fmt: skip
+
+
 @cache
 def find() -> tuple[DeviceInfo, ...]:
     """All devices of this machine: whole ones, and the two halves of each CPU that can be partitioned.
@@ -181,7 +201,7 @@ def find() -> tuple[DeviceInfo, ...]:
         DeviceError: no OpenCL device at all; says what to install.
     """
     found = []
-    for device_id in _roots():
+    for device_id in (*_roots(), *([ROOT] if available() else [])):
         whole = describe(device_id)
         found.append(whole)
         found.extend(describe(half) for half in _halves(whole))
@@ -192,9 +212,12 @@ def _halves(device: DeviceInfo) -> tuple[str, ...]:
     """Ids of two disjoint sets of equally many cores; nothing where the device cannot be partitioned."""
     ocl = opencl()
     size = device.compute_units // 2
-    offered: Any = open_device(device.id).partition_properties
-    if device.kind != "cpu" or not size or ocl.device_partition_property.BY_COUNTS not in offered:
+    if device.kind != "cpu" or not size:
         return ()
+    if not is_native(device.id):
+        offered: Any = open_device(device.id).partition_properties
+        if ocl.device_partition_property.BY_COUNTS not in offered:
+            return ()
     return (_cores(device.root, 0, size - 1), _cores(device.root, size, 2 * size - 1))
 
 
@@ -254,7 +277,7 @@ def _rest(taken: DeviceInfo) -> DeviceInfo | None:
     match = re.fullmatch(r"(\w+:\d+)\.(\d+)(?:-(\d+))?", taken.id)
     if match is None:
         return None
-    first, cores = int(match.group(2)), open_device(taken.root).max_compute_units
+    first, cores = int(match.group(2)), describe(taken.root).compute_units
     last = int(match.group(3) or first)
     runs = [(a, b) for a, b in ((0, first - 1), (last + 1, cores - 1)) if a <= b]
     if not runs:

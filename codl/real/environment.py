@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 
 from codl.real.devices import find
 from codl.real.opencl import usable_cores
+from codl.real.processor import cpu_model
 
 _PACKAGES = ("codl", "numpy", "onnx", "onnxruntime", "pyopencl", "pocl-binary-distribution")
 
@@ -19,7 +18,7 @@ _PACKAGES = ("codl", "numpy", "onnx", "onnxruntime", "pyopencl", "pocl-binary-di
 @cache
 def _fingerprint() -> Mapping[str, str | int]:
     facts: dict[str, str | int] = {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": os.cpu_count() or 1,
         "usable_cores": usable_cores(),
         "system": f"{platform.system()} {platform.release()}",
@@ -40,12 +39,3 @@ def _fingerprint() -> Mapping[str, str | int]:
 def fingerprint() -> dict[str, str | int]:
     """What this machine is: processor, cores, OpenCL devices with their drivers, versions of the packages used."""
     return dict(_fingerprint())
-
-
-def _cpu_model() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    match = re.search(r"^(?:model name|Hardware|Processor)\s*:\s*(.+)$", text, re.MULTILINE)
-    return match.group(1).strip() if match else platform.processor() or "unknown"

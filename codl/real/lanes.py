@@ -15,6 +15,10 @@ from codl.real.clock import ClockOffset, measure_offset
 from codl.real.devices import DeviceInfo, open_device
 from codl.real.launcher import Launcher, ProgramCache
 from codl.real.memory import Memory
+from codl.real.native.devices import is_native
+from codl.real.native.launcher import NativeLauncher, native_launcher
+from codl.real.native.memory import NativeMemory
+from codl.real.native.queue import NativeQueue
 from codl.real.opencl import opencl
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ class Lane:
 
     name: str
     device: DeviceInfo
-    launcher: Launcher
+    launcher: Launcher | NativeLauncher
     memory: Memory
 
     @property
@@ -43,7 +47,7 @@ class Lanes:
     """
 
     by_name: Mapping[str, Lane]
-    transfer: Mapping[str, cl.CommandQueue]
+    transfer: Mapping[str, cl.CommandQueue | NativeQueue]
     clocks: dict[str, ClockOffset] = field(default_factory=dict)
 
     @staticmethod
@@ -52,21 +56,29 @@ class Lanes:
         parts: dict[str, dict[str, None]] = {}
         for device in devices.values():
             parts.setdefault(device.root, {})[device.id] = None
-        memories, queues = {}, {}
+        memories: dict[str, Memory] = {}
+        queues: dict[str, Any] = {}
         for root, ids in parts.items():
+            if is_native(root):
+                memories[root], queues[root] = NativeMemory(root), NativeQueue(1, None)
+                continue
             context, _ = _context(tuple(sorted(ids)))
             queues[root] = _queue(context, next(iter(ids)))
             memories[root] = Memory(context, queues[root], root)
         lanes = {}
         for name, device in devices.items():
-            context, programs = _context(tuple(sorted(parts[device.root])))
-            launcher = Launcher(open_device(device.id), context, programs)
+            launcher: Launcher | NativeLauncher
+            if is_native(device.id):
+                launcher = native_launcher(device.id)
+            else:
+                context, programs = _context(tuple(sorted(parts[device.root])))
+                launcher = Launcher(open_device(device.id), context, programs)
             lanes[name] = Lane(name, device, launcher, memories[device.root])
         opened = Lanes(lanes, queues)
         opened.measure_clocks()
         return opened
 
-    def launcher(self, memory: Memory) -> Launcher:
+    def launcher(self, memory: Memory) -> Launcher | NativeLauncher:
         """Of a lane that works in this memory."""
         return next(lane.launcher for lane in self.by_name.values() if lane.memory is memory)
 

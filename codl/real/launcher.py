@@ -199,6 +199,16 @@ class Launcher:
         held = tuple(value for value in values if isinstance(value, ocl.MemoryObject))
         return Command(kernel, launch.global_size, launch.local_size, held)
 
+    def bound(self, command: Command) -> Callable[[Sequence[cl.Event] | None], cl.Event]:
+        """What enqueues a command on this launcher's queue, given what it waits for: as little as can be, since it is
+        called for every launch of every inference."""
+        enqueue, queue = self._enqueue, self.queue
+
+        def issue(waits: Sequence[cl.Event] | None) -> Any:  # holds the command, and so all that its kernel points to
+            return enqueue(queue, command.kernel, command.global_size, command.local_size, None, waits)
+
+        return issue
+
     def enqueue(
         self, command: Command, wait_for: Sequence[cl.Event] | None = None, queue: cl.CommandQueue | None = None
     ) -> cl.Event:

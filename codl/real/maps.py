@@ -15,6 +15,7 @@ import numpy as np
 
 from codl.real.memory import Allocation
 from codl.real.moves import in_order
+from codl.real.native.queue import NativeQueue
 from codl.real.opencl import opencl
 from codl.real.steps import Issue, Waits
 from codl.tasks import SHARED, TaskGraph, TaskKind
@@ -92,7 +93,12 @@ class Maps:
         self.unmap(list(self.held))(None)[1].wait()
 
     def _mappable(self, name: str) -> bool:
-        return self.storage[name].device is not None and self.storage[name].nbytes > 0
+        """A native device takes nothing over: its memory is the host's."""
+        return (
+            not isinstance(self.queue, NativeQueue)
+            and self.storage[name].device is not None
+            and self.storage[name].nbytes > 0
+        )
 
     def _mapper(self, name: str) -> Any:
         ocl = opencl()

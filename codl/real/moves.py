@@ -22,6 +22,7 @@ from codl.real.clock import host_ns
 from codl.real.lanes import Lane, Lanes
 from codl.real.launcher import Launcher
 from codl.real.memory import Allocation
+from codl.real.native.queue import NativeQueue
 from codl.real.opencl import opencl
 from codl.real.rectangles import Rectangle, rectangles
 from codl.real.steps import HOST, Issue, Place, Waits
@@ -104,8 +105,7 @@ def _moved(launcher: Launcher, queue: Any, source: _Shown, target: _Shown, piece
 
 def in_order(enqueues: Sequence[Enqueue], queue: Any) -> Issue:
     """Commands of one in-order queue, of which the first waits; a marker where there is none."""
-    ocl = opencl()
-    chain = list(enqueues) or [lambda waits: ocl.enqueue_marker(queue, wait_for=waits)]
+    chain = list(enqueues) or [partial(_marker, queue)]
     first_enqueue, *others = chain
 
     def alone(waits: Waits) -> tuple[Any, Any]:
@@ -121,10 +121,16 @@ def in_order(enqueues: Sequence[Enqueue], queue: Any) -> Issue:
     return issue if others else alone
 
 
+def _marker(queue: Any, waits: Waits) -> Any:
+    return queue.marker(waits) if isinstance(queue, NativeQueue) else opencl().enqueue_marker(queue, wait_for=waits)
+
+
 def _place(piece: Piece, lane: Lane, lanes: Lanes) -> Place:
     source, target = piece.source, piece.target
     if source.device is None or target.device is None:
         return HOST
+    if isinstance(lane.queue, NativeQueue) and source.host is not None:
+        return HOST  # from the host's memory to the host's memory, where no driver copies
     if source.memory is target.memory and source.memory is lane.memory:
         return Place(lane.queue, lane.memory.context, lane.device.root)
     if source.host is not None and target.memory is lane.memory:

@@ -59,7 +59,9 @@ def kernel(*defines: str) -> Callable[[Callable[[int, int, int, int], None]], Ke
     """Compile a function of (slots, i, j, k), once a machine: numba keeps the code in its cache."""
 
     def compiled(function: Callable[[int, int, int, int], None]) -> Kernel:
-        found = numba.cfunc(types.void(types.int64, types.int64, types.int64, types.int64), nopython=True, **_OPTIONS)(function)
+        found = numba.cfunc(types.void(types.int64, types.int64, types.int64, types.int64), nopython=True, **_OPTIONS)(
+            function
+        )
         return Kernel(found.address, defines, found)
 
     return compiled
@@ -260,5 +262,10 @@ def _arithmetic(operation: Any, name: str) -> None:
         return getattr(builder, name)(*args, flags=("contract",))
 
 
-for _operation, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+for _operation, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     _arithmetic(_operation, _name)

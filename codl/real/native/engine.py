@@ -1,0 +1,158 @@
+"""What the threads of a native queue do: go through a list of commands together, without Python.
+
+Threads claim the work-items of a command one by one, so a core that is slower, or comes late, computes less. No thread
+waits for another one that has not begun: all items that it waits for are claimed by threads that are computing them.
+A thread that waits looks at a word in memory, and gives its core away again and again once that has taken long.
+
+A command is a row of `COMMAND` integers: address of the kernel (0: nothing to compute), of its slots, three extents,
+the number of event words to wait for, and where their addresses begin in the list of waits. It has a line of
+`COUNTERS` integers (items claimed, items done) and an event of `EVENT` integers (status, start, end).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+COMMAND, COUNTERS, EVENT = 7, 16, 8
+"""64-bit integers of each; counters and events have cache lines of their own."""
+STATUS, START, END = 0, 1, 2
+CLAIMED, DONE = 0, 8
+KERNEL, SLOTS, EXTENTS, WAITS, FIRST_WAIT = 0, 1, 2, 5, 6
+COMPLETE = 1
+_LOOKS = 4000
+"""So often a thread looks before it offers its core to others: some microseconds."""
+_CLOCK = getattr(time, "CLOCK_MONOTONIC_RAW", time.CLOCK_MONOTONIC)
+_LONG, _INT = ir.IntType(64), ir.IntType(32)
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True}
+
+Builder = Callable[[Any, ir.IRBuilder, Any, Any], ir.Value]
+
+
+@intrinsic
+def _call(typingctx: Any, kernel: Any, slots: Any, i: Any, j: Any, k: Any) -> tuple[Any, Builder]:
+    """Call a kernel for one work-item."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        function = ir.FunctionType(ir.VoidType(), [_LONG] * 4).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), generate
+
+
+@intrinsic
+def _add(typingctx: Any, address: Any, amount: Any) -> tuple[Any, Builder]:
+    """Add to a word that others change; what it held before."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        where = builder.inttoptr(args[0], _LONG.as_pointer())
+        return builder.atomic_rmw("add", where, args[1], "acq_rel")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def _look(typingctx: Any, address: Any) -> tuple[Any, Builder]:
+    """Read a word that another thread writes when it is done; what that one wrote before is seen from here on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.load_atomic(builder.inttoptr(args[0], _LONG.as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _publish(typingctx: Any, address: Any, value: Any) -> tuple[Any, Builder]:
+    """Write a word that others look at."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        builder.store_atomic(args[1], builder.inttoptr(args[0], _LONG.as_pointer()), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def _now(typingctx: Any) -> tuple[Any, Builder]:
+    """The host's clock (`codl.real.clock.host_ns`), ns."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        pair = cgutils.alloca_once(builder, ir.ArrayType(_LONG, 2))
+        kind = ir.FunctionType(_INT, [_INT, _LONG.as_pointer()])
+        function = cgutils.get_or_insert_function(builder.module, kind, "clock_gettime")
+        first = builder.bitcast(pair, _LONG.as_pointer())
+        builder.call(function, [ir.Constant(_INT, _CLOCK), first])
+        seconds = builder.load(first)
+        rest = builder.load(builder.gep(first, [ir.Constant(_LONG, 1)]))
+        return builder.add(builder.mul(seconds, ir.Constant(_LONG, 10**9)), rest)
+
+    return types.int64(), generate
+
+
+@intrinsic
+def _give_way(typingctx: Any) -> tuple[Any, Builder]:
+    """Let another thread have this core."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_INT, []), "sched_yield")
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@numba.njit(**_OPTIONS)
+def _wait(word: int, stop: int) -> bool:
+    """Wait until a status word says COMPLETE; False if told to stop."""
+    looks = 0
+    while _look(word) != COMPLETE:
+        looks += 1
+        if looks % _LOOKS == 0:
+            if _look(stop):
+                return False
+            _give_way()
+    return True
+
+
+@numba.njit(**_OPTIONS)
+def go_through(commands: Any, waits: Any, counters: int, events: int, stop: int) -> None:
+    """Compute this thread's part of every command of a list.
+
+    Args:
+        commands: int64 (commands, COMMAND).
+        waits: int64, addresses of status words.
+        counters, events: addresses of zeros, a line of COUNTERS and of EVENT integers a command.
+        stop: address of a word; anything but 0 ends the waiting.
+    """
+    for at in range(commands.shape[0]):
+        command = commands[at]
+        claimed = counters + 8 * (at * COUNTERS + CLAIMED)
+        done = counters + 8 * (at * COUNTERS + DONE)
+        status = events + 8 * (at * EVENT + STATUS)
+        for n in range(command[WAITS]):
+            if not _wait(waits[command[FIRST_WAIT] + n], stop):
+                return
+        along, rows = command[EXTENTS], command[EXTENTS] * command[EXTENTS + 1]
+        total = rows * command[EXTENTS + 2]
+        mine = 0
+        item = _add(claimed, 1)
+        if item == 0:
+            _publish(status + 8 * START, _now())
+        while item < total:
+            if command[KERNEL]:
+                _call(command[KERNEL], command[SLOTS], item % along, item // along % (rows // along), item // rows)
+            mine += 1
+            item = _add(claimed, 1)
+        if mine and _add(done, mine) + mine == total:
+            _publish(status + 8 * END, _now())
+            _publish(status, COMPLETE)
+        elif not _wait(status, stop):
+            return
