@@ -17,9 +17,9 @@ from codl.calibrate.results import Results
 from codl.errors import CodlError, InputError
 from codl.hardware import HOST, Hardware, host_path, read, write
 from codl.io import digest
-from codl.real.devices import Assignment, choose, open_device
+from codl.real.devices import Assignment, choose
 from codl.real.environment import fingerprint as machine
-from codl.real.launcher import traits
+from codl.real.lanes import traits_of
 from codl.real.overheads import overheads
 
 __all__ = [
@@ -127,7 +127,7 @@ def collect(
     samples = measure(graph, program, assignment, rounds, told.step, partial)
     told.total(2 + WARM_UPS + samples.rounds + 1)
     found = assignment.for_lanes(_LANES)
-    device_traits = {lane: traits(open_device(device.id)) for lane, device in found.items()}
+    device_traits = {lane: traits_of(device) for lane, device in found.items()}
     costs = {lane: overheads(device.id) for lane, device in found.items()}
     return Results(graph, program, samples, assignment, device_traits, costs)
 

@@ -187,9 +187,9 @@ def _native(device_id: str) -> DeviceInfo:
     if not available():
         raise DeviceError(f"{device_id}: {NATIVE_HINT}")
     return DeviceInfo(
-        id=device_id, root=ROOT, name=cpu_model(), platform="codl", version=version(), kind="cpu", compute_units=len(cores),
-        clock_hz=cpu_clock_hz(), memory_bytes=memory_bytes(), vector_width=cpu_vector_width(), fp16=False, image_limits=(0, 0),
-        unified_memory=True,
+        id=device_id, root=ROOT, name=cpu_model(), platform="codl", version=version(), kind="cpu",
+        compute_units=len(cores), clock_hz=cpu_clock_hz(), memory_bytes=memory_bytes(),
+        vector_width=cpu_vector_width(), fp16=False, image_limits=(0, 0), unified_memory=True,
     )  # fmt: skip
 
 

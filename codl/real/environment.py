@@ -12,7 +12,7 @@ from codl.real.devices import find
 from codl.real.opencl import usable_cores
 from codl.real.processor import cpu_model
 
-_PACKAGES = ("codl", "numpy", "onnx", "onnxruntime", "pyopencl", "pocl-binary-distribution")
+_PACKAGES = ("codl", "numpy", "onnx", "onnxruntime", "pyopencl", "pocl-binary-distribution", "numba", "llvmlite")
 
 
 @cache

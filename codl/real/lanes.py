@@ -5,18 +5,20 @@ Contexts, built programs and clock offsets are kept for the life of the process,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from codl.errors import PlanError
+from codl.ops.launch import DeviceTraits, KernelProgram
 from codl.real.clock import ClockOffset, measure_offset
 from codl.real.devices import DeviceInfo, open_device
-from codl.real.launcher import Launcher, ProgramCache
+from codl.real.launcher import Launcher, ProgramCache, traits
 from codl.real.memory import Memory
 from codl.real.native.devices import is_native
-from codl.real.native.launcher import NativeLauncher, native_launcher
+from codl.real.native.launcher import native_launcher
+from codl.real.native.launcher import traits as native_traits
 from codl.real.native.memory import NativeMemory
 from codl.real.native.queue import NativeQueue
 from codl.real.opencl import opencl
@@ -25,13 +27,29 @@ if TYPE_CHECKING:
     import pyopencl as cl
 
 
+class Launches(Protocol):
+    """What prepares and enqueues launches: `Launcher` on OpenCL devices, `NativeLauncher` on native ones."""
+
+    queue: Any
+    traits: DeviceTraits
+
+    def prepare(
+        self, program: KernelProgram, inputs: Sequence[Any], output: Any, constants: Mapping[str, Any],
+        scratch: Mapping[str, Any],
+    ) -> tuple[Any, ...]: ...  # fmt: skip
+
+    def bound(self, command: Any) -> Callable[[Any], Any]: ...
+
+    def enqueue(self, command: Any, wait_for: Any = None, queue: Any = None) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
     """One processor's in-order queue (`launcher.queue`) and the memory that it works in."""
 
     name: str
     device: DeviceInfo
-    launcher: Launcher | NativeLauncher
+    launcher: Launches
     memory: Memory
 
     @property
@@ -67,7 +85,7 @@ class Lanes:
             memories[root] = Memory(context, queues[root], root)
         lanes = {}
         for name, device in devices.items():
-            launcher: Launcher | NativeLauncher
+            launcher: Launches
             if is_native(device.id):
                 launcher = native_launcher(device.id)
             else:
@@ -78,7 +96,7 @@ class Lanes:
         opened.measure_clocks()
         return opened
 
-    def launcher(self, memory: Memory) -> Launcher | NativeLauncher:
+    def launcher(self, memory: Memory) -> Launches:
         """Of a lane that works in this memory."""
         return next(lane.launcher for lane in self.by_name.values() if lane.memory is memory)
 
@@ -109,6 +127,11 @@ class Lanes:
         """Bytes allocated in all memories."""
         memories = {lane.device.root: lane.memory for lane in self.by_name.values()}
         return sum(memory.nbytes for memory in memories.values())
+
+
+def traits_of(device: DeviceInfo) -> DeviceTraits:
+    """What kernel variants may know of a device."""
+    return native_traits(device.compute_units) if is_native(device.id) else traits(open_device(device.id))
 
 
 @cache

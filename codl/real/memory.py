@@ -52,8 +52,8 @@ def works_in_host_memory(context: cl.Context) -> bool:
 class Allocation:
     """Storage for a box of one tensor.
 
-    `device` is the OpenCL buffer (None for text, which only the fallback handles), `host` a flat array over the same
-    memory where the device works in the host's memory.
+    `device` is the OpenCL buffer (of a native device an array of bytes; None for text, which only the fallback
+    handles), `host` a flat array over the same memory where the device works in the host's memory.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Allocation:
     dtype: np.dtype
     nbytes: int
     memory: Memory
-    device: cl.Buffer | None
+    device: Any
     host: np.ndarray | None
     _shown: np.ndarray | None = field(default=None, init=False, repr=False)
 
@@ -140,7 +140,7 @@ class Memory:
         host = None if block.host is None else block.host[: len(block.host) // form.itemsize * form.itemsize].view(form)
         return Allocation(name, region, form, region.size * form.itemsize, self, block.device, host)
 
-    def scratch(self, nbytes: int) -> cl.Buffer:
+    def scratch(self, nbytes: int) -> Any:
         """Working memory for kernels."""
         return self._buffer("working memory", nbytes)[0]
 
@@ -154,13 +154,10 @@ class Memory:
         self.nbytes += nbytes
         return array
 
-    def around(self, host: np.ndarray) -> cl.Buffer:
+    def around(self, host: np.ndarray) -> Any:
         """A buffer over an array of the host, for a context whose devices work in the host's memory."""
         ocl = opencl()
-        buffer: cl.Buffer = ocl.Buffer(
-            self.context, ocl.mem_flags.READ_WRITE | ocl.mem_flags.USE_HOST_PTR, hostbuf=host
-        )
-        return buffer
+        return ocl.Buffer(self.context, ocl.mem_flags.READ_WRITE | ocl.mem_flags.USE_HOST_PTR, hostbuf=host)
 
     def constant(self, key: str, arrays: Mapping[str, np.ndarray]) -> cl.Buffer:
         """The weights `arrays[key]`, uploaded at the first request for their key."""
@@ -232,7 +229,7 @@ class Memory:
                 f"device's {self._capacity / 2**20:.0f} MiB are in use"
             )
 
-    def _buffer(self, name: str, nbytes: int) -> tuple[cl.Buffer, np.ndarray | None]:
+    def _buffer(self, name: str, nbytes: int) -> tuple[Any, np.ndarray | None]:
         ocl = opencl()
         self._require(name, nbytes)
         flags = ocl.mem_flags

@@ -19,8 +19,7 @@ import numpy as np
 from codl.ops.launch import Input, KernelProgram, Output, View
 from codl.ops.strided import Loop, Operand, elementwise
 from codl.real.clock import host_ns
-from codl.real.lanes import Lane, Lanes
-from codl.real.launcher import Launcher
+from codl.real.lanes import Lane, Lanes, Launches
 from codl.real.memory import Allocation
 from codl.real.native.queue import NativeQueue
 from codl.real.opencl import opencl
@@ -92,7 +91,7 @@ def _packed(pieces: Sequence[Piece], lane: Lane, lanes: Lanes) -> list[tuple[Pla
     return [(there, in_order(pack, there.queue)), (here, in_order(unpack, here.queue))]
 
 
-def _moved(launcher: Launcher, queue: Any, source: _Shown, target: _Shown, piece: Piece) -> list[Enqueue]:
+def _moved(launcher: Launches, queue: Any, source: _Shown, target: _Shown, piece: Piece) -> list[Enqueue]:
     """A piece's box between two buffers of one context."""
     (here, read), (there, written), box = source, target, piece.box
     if piece.source.dtype != np.float32:

@@ -16,6 +16,8 @@ from codl.tasks import Task
 if TYPE_CHECKING:
     import pyopencl as cl
 
+    from codl.real.native.queue import NativeQueue
+
 Waits = Sequence[Any] | None
 Issue = Callable[[Waits], tuple[Any, Any]]
 """Does a step; returns its first and last event, or (host steps) when it began and ended on the host clock."""
@@ -25,7 +27,7 @@ Issue = Callable[[Waits], tuple[Any, Any]]
 class Place:
     """Where a step's command runs: a queue of a context. The host's own place has neither."""
 
-    queue: cl.CommandQueue | None = None
+    queue: cl.CommandQueue | NativeQueue | None = None
     context: cl.Context | None = None
     clock: str = ""
     """Id of the device whose clock stamps the events."""

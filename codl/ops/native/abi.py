@@ -90,7 +90,7 @@ def _reader(kind: ir.Type, result: types.Type, convert: Callable[[ir.IRBuilder, 
     @intrinsic
     def read(typingctx: Any, address: Any, index: Any) -> Any:
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            value = builder.load(_element(builder, *args, kind))
+            value = builder.load(_element(builder, args[0], args[1], kind))
             return convert(builder, value) if convert else value
 
         return result(types.int64, types.int64), generate
@@ -148,7 +148,7 @@ vector = Vector()
 
 
 @register_model(Vector)
-class _VectorModel(PrimitiveModel):  # type: ignore[misc]  # numba has no types
+class _VectorModel(PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _VECTOR)
 
@@ -158,7 +158,7 @@ def vload(typingctx: Any, address: Any, index: Any) -> Any:
     """vload(address, n): the vector that begins at the n-th float, at any alignment."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        where = builder.bitcast(_element(builder, *args, _FLOAT), _VECTOR.as_pointer())
+        where = builder.bitcast(_element(builder, args[0], args[1], _FLOAT), _VECTOR.as_pointer())
         return _aligned(builder.load(where), 4)
 
     return vector(types.int64, types.int64), generate
