@@ -1,12 +1,17 @@
-"""What the threads of a native queue do: go through a list of commands together, without Python.
+"""What the threads of a native queue do: go through lists of commands together, without Python.
+
+A thread reads the addresses of lists from a pipe, where it sleeps while there is none. It never takes Python's lock, so
+it begins at once, whatever the thread that wrote to the pipe goes on with.
 
 Threads claim the work-items of a command one by one, so a core that is slower, or comes late, computes less. No thread
 waits for another one that has not begun: all items that it waits for are claimed by threads that are computing them.
 A thread that waits looks at a word in memory, and gives its core away again and again once that has taken long.
 
-A command is a row of `COMMAND` integers: address of the kernel (0: nothing to compute), of its slots, three extents,
-the number of event words to wait for, and where their addresses begin in the list of waits. It has a line of
-`COUNTERS` integers (items claimed, items done) and an event of `EVENT` integers (status, start, end).
+A list is a row of `LIST` integers: addresses of its commands, of the words that they wait for, of counters and events,
+how many commands there are, and how many threads have left it. A command is a row of `COMMAND` integers: address of the
+kernel (0: nothing to compute), of its slots, three extents, the number of event words to wait for, and where their
+addresses begin among those of the list. It has a line of `COUNTERS` integers (items claimed, items done) and an event
+of `EVENT` integers (status, start, end).
 """
 
 from __future__ import annotations
@@ -21,8 +26,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-COMMAND, COUNTERS, EVENT = 7, 16, 8
+LIST, COMMAND, COUNTERS, EVENT = 6, 7, 16, 8
 """64-bit integers of each; counters and events have cache lines of their own."""
+LENGTH, LEFT = 4, 5
 STATUS, START, END = 0, 1, 2
 CLAIMED, DONE = 0, 8
 KERNEL, SLOTS, EXTENTS, WAITS, FIRST_WAIT = 0, 1, 2, 5, 6
@@ -55,6 +61,16 @@ def _add(typingctx: Any, address: Any, amount: Any) -> tuple[Any, Builder]:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         where = builder.inttoptr(args[0], _LONG.as_pointer())
         return builder.atomic_rmw("add", where, args[1], "acq_rel")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def _word(typingctx: Any, address: Any, index: Any) -> tuple[Any, Builder]:
+    """The n-th word from an address."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.load(builder.gep(builder.inttoptr(args[0], _LONG.as_pointer()), [args[1]]))
 
     return types.int64(types.int64, types.int64), generate
 
@@ -97,16 +113,27 @@ def _now(typingctx: Any) -> tuple[Any, Builder]:
     return types.int64(), generate
 
 
-@intrinsic
-def _give_way(typingctx: Any) -> tuple[Any, Builder]:
-    """Let another thread have this core."""
+def _system(name: str, result: ir.Type, *takes: ir.Type) -> Any:
+    """A function of the C library, of integers."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_INT, []), "sched_yield")
-        builder.call(function, [])
-        return context.get_dummy_value()
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, takes), name)
+        cast = [builder.trunc(value, kind) if kind is _INT else value for value, kind in zip(args, takes, strict=True)]
+        found = builder.call(function, cast)
+        return builder.sext(found, _LONG) if result is _INT else found
 
-    return types.void(), generate
+    signature = types.int64(*[types.int64] * len(takes))
+    if not takes:
+        return intrinsic(lambda typingctx: (signature, generate))
+    if len(takes) == 1:
+        return intrinsic(lambda typingctx, a: (signature, generate))
+    return intrinsic(lambda typingctx, a, b, c: (signature, generate))
+
+
+_give_way = _system("sched_yield", _INT)
+_read = _system("read", _LONG, _INT, _LONG, _LONG)
+_write = _system("write", _LONG, _INT, _LONG, _LONG)
+_close = _system("close", _INT, _INT)
 
 
 @numba.njit(**_OPTIONS)
@@ -123,32 +150,27 @@ def _wait(word: int, stop: int) -> bool:
 
 
 @numba.njit(**_OPTIONS)
-def go_through(commands: Any, waits: Any, counters: int, events: int, stop: int) -> None:
-    """Compute this thread's part of every command of a list.
-
-    Args:
-        commands: int64 (commands, COMMAND).
-        waits: int64, addresses of status words.
-        counters, events: addresses of zeros, a line of COUNTERS and of EVENT integers a command.
-        stop: address of a word; anything but 0 ends the waiting.
-    """
-    for at in range(commands.shape[0]):
-        command = commands[at]
+def _go_through(work: int, stop: int) -> None:
+    """Compute this thread's part of every command of a list; `stop`: as in `serve`."""
+    commands, waits, counters, events = _word(work, 0), _word(work, 1), _word(work, 2), _word(work, 3)
+    for at in range(_word(work, LENGTH)):
+        command = commands + 8 * at * COMMAND
         claimed = counters + 8 * (at * COUNTERS + CLAIMED)
         done = counters + 8 * (at * COUNTERS + DONE)
         status = events + 8 * (at * EVENT + STATUS)
-        for n in range(command[WAITS]):
-            if not _wait(waits[command[FIRST_WAIT] + n], stop):
+        for n in range(_word(command, WAITS)):
+            if not _wait(_word(waits, _word(command, FIRST_WAIT) + n), stop):
                 return
-        along, rows = command[EXTENTS], command[EXTENTS] * command[EXTENTS + 1]
-        total = rows * command[EXTENTS + 2]
+        kernel, slots, along = _word(command, KERNEL), _word(command, SLOTS), _word(command, EXTENTS)
+        rows = along * _word(command, EXTENTS + 1)
+        total = rows * _word(command, EXTENTS + 2)
         mine = 0
         item = _add(claimed, 1)
         if item == 0:
             _publish(status + 8 * START, _now())
         while item < total:
-            if command[KERNEL]:
-                _call(command[KERNEL], command[SLOTS], item % along, item // along % (rows // along), item // rows)
+            if kernel:
+                _call(kernel, slots, item % along, item // along % (rows // along), item // rows)
             mine += 1
             item = _add(claimed, 1)
         if mine and _add(done, mine) + mine == total:
@@ -156,3 +178,24 @@ def go_through(commands: Any, waits: Any, counters: int, events: int, stop: int)
             _publish(status, COMPLETE)
         elif not _wait(status, stop):
             return
+
+
+@numba.njit(**_OPTIONS)
+def serve(inbox: int, done: int, letter: int, stop: int) -> None:
+    """What a thread does all its life: read addresses of lists, go through them, until an address is 0.
+
+    Args:
+        inbox: file descriptor of the pipe from which 8 bytes a list are read.
+        done: file descriptor of the pipe to which the same 8 bytes are written afterwards; -1: somebody else does.
+        letter: address of 8 bytes for them.
+        stop: address of a word; once it is not 0, nothing is waited for any more.
+    """
+    while _read(inbox, letter, 8) == 8 and _word(letter, 0) != 0:
+        work = _word(letter, 0)
+        _go_through(work, stop)
+        _add(work + 8 * LEFT, 1)
+        if done >= 0:
+            _write(done, letter, 8)
+    _close(inbox)
+    if done >= 0:
+        _close(done)

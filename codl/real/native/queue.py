@@ -1,18 +1,20 @@
-"""Queues of native devices: commands collected, handed to threads as one list, and what becomes of them."""
+"""Queues of native devices: commands collected, handed to threads as lists, and what becomes of them."""
 
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-_IDLE, _COMPLETE = 1, 0  # as OpenCL's execution status: 0 is complete
+_RUNNING, _COMPLETE = 1, 0  # as OpenCL's execution status: 0 is complete
+_EARLY = 4
+"""Commands after which a queue that had nothing to do is flushed, so that its threads begin; later each time four times
+as many, since a list costs more than a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +37,29 @@ _NOTHING = Command(0, np.zeros(1, np.int64), (1, 1, 1))
 
 
 class _Batch:
-    """Commands that are handed over together.
+    """Commands that are handed over together."""
 
-    Args:
-        queue: where they wait until they are; none from then on.
-    """
+    __slots__ = ("commands", "complete", "events", "held", "queue", "waits", "work")
 
     def __init__(self, queue: NativeQueue) -> None:
-        self.queue: NativeQueue | None = queue
+        self.queue = queue
         self.commands: list[Command] = []
         self.waits: list[tuple[int, Event]] = []
         """(position of a command, what it waits for)."""
         self.events: np.ndarray | None = None
         """int64 (commands, EVENT), once it is handed over."""
-        self.finished = threading.Event()
+        self.work: np.ndarray | None = None
+        """The row that the threads got the address of."""
+        self.held: tuple[np.ndarray, ...] = ()
+        """What else they read."""
+        self.complete = False
 
     def flush(self) -> None:
-        if self.queue is not None:
+        if self.events is None:
             self.queue.flush()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """A command that was enqueued. `profile`, `wait` and `command_execution_status` are OpenCL's."""
 
@@ -65,12 +69,12 @@ class Event:
     def wait(self) -> None:
         """Until the command is complete; it is flushed for that, if nobody did."""
         self._batch.flush()
-        self._batch.finished.wait()
+        self._batch.queue.complete(self._batch)
 
     @property
     def command_execution_status(self) -> int:
         events = self._batch.events
-        return _IDLE if events is None or not events[self._position, 0] else _COMPLETE
+        return _RUNNING if events is None or not events[self._position, 0] else _COMPLETE
 
     @property
     def profile(self) -> Profile:
@@ -92,51 +96,45 @@ class Profile:
     end: int
 
 
-@dataclass
-class _Shared:
-    """What threads and their queue share; the queue itself must be free to be collected."""
-
-    batches: list[queue.SimpleQueue[_Work | None]] = field(default_factory=list)
-    stop: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    batch: _Batch
-    commands: np.ndarray
-    waits: np.ndarray
-    counters: np.ndarray
-
-
 class NativeQueue:
-    """An in-order queue whose commands all of its threads compute together.
+    """An in-order queue whose commands all of its threads compute together. One thread at a time may use it.
 
     Args:
-        cores: what the threads run on, one each; None leaves that to the system.
         threads: how many there are.
+        cores: what the threads run on, one each; None leaves that to the system.
     """
 
     def __init__(self, threads: int, cores: Sequence[int] | None) -> None:
         self._pending = _Batch(self)
+        self._early = _EARLY
         self._lists: dict[tuple[int, ...], tuple[tuple[Command, ...], np.ndarray]] = {}
-        self._shared = _Shared()
+        self._running: dict[int, _Batch] = {}
+        """By the address that the threads got."""
+        self._left: list[_Batch] = []
+        """Complete ones, in which a thread that came late may still look around."""
+        self._stop = np.zeros(8, np.int64)
+        self._done, done = os.pipe()
+        self._inboxes: list[int] = []
         for number in range(threads):
-            inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-            self._shared.batches.append(inbox)
+            inbox, outbox = os.pipe()
+            self._inboxes.append(outbox)
             core = None if cores is None else cores[number]
             threading.Thread(
-                target=_serve, args=(inbox, self._shared.stop, core, number == 0), name=f"codl-native-{number}",
-                daemon=True,
+                target=_serve, args=(inbox, -1 if number else done, self._stop, core),
+                name=f"codl-native-{number}", daemon=True,
             ).start()  # fmt: skip
-        weakref.finalize(self, _end, self._shared)
+        weakref.finalize(self, _end, self._stop, self._inboxes, self._done)
 
     def enqueue(self, command: Command, waits: Sequence[Event] | None = None) -> Event:
-        """Append a command; it runs once the queue is flushed."""
+        """Append a command; it runs once the queue is flushed, or soon."""
         batch = self._pending
         position = len(batch.commands)
         batch.commands.append(command)
         for event in waits or ():
             batch.waits.append((position, event))
+        if position + 1 == self._early:
+            self._early *= 4
+            self.flush()
         return Event(batch, position)
 
     def marker(self, waits: Sequence[Event] | None = None) -> Event:
@@ -151,7 +149,6 @@ class NativeQueue:
         if not batch.commands:
             return
         self._pending = _Batch(self)
-        batch.queue = None
         commands, waits = self._as_list(batch.commands), np.zeros(len(batch.waits), np.int64)
         if batch.waits:
             commands = commands.copy()
@@ -160,17 +157,30 @@ class NativeQueue:
                 if not commands[position, engine.WAITS]:
                     commands[position, engine.FIRST_WAIT] = number
                 commands[position, engine.WAITS] += 1
-        batch.events = _lines(len(commands), engine.EVENT)
-        work = _Work(batch, commands, waits, _lines(len(commands), engine.COUNTERS))
-        for inbox in self._shared.batches:
-            inbox.put(work)
+        batch.events, counters = _lines(len(commands), engine.EVENT), _lines(len(commands), engine.COUNTERS)
+        parts = commands, waits, counters, batch.events
+        batch.held, batch.work = parts, np.array([*(p.ctypes.data for p in parts), len(commands), 0], np.int64)
+        address = int(batch.work.ctypes.data)
+        self._left = [each for each in self._left if each.work[engine.LEFT] < len(self._inboxes)]
+        self._running[address] = batch
+        letter = address.to_bytes(8, "little")
+        for inbox in self._inboxes:
+            os.write(inbox, letter)
 
     def finish(self) -> None:
         """Wait for everything that was enqueued."""
         self.marker().wait()
 
+    def complete(self, batch: _Batch) -> None:
+        """Wait for all commands of a list that was handed over."""
+        while not batch.complete:
+            done = self._running.pop(int.from_bytes(os.read(self._done, 8), "little"))
+            done.complete = True
+            self._left.append(done)
+        self._early = _EARLY
+
     def _as_list(self, commands: list[Command]) -> np.ndarray:
-        """Rows for `engine.go_through`; the same commands in the same order are put together once."""
+        """Rows for `engine.serve`; the same commands in the same order are put together once."""
         from codl.real.native import engine
 
         key = tuple(map(id, commands))
@@ -190,23 +200,19 @@ def _lines(count: int, width: int) -> np.ndarray:
     return raw[start : start + count * width].reshape(count, width)
 
 
-def _serve(inbox: queue.SimpleQueue[_Work | None], stop: np.ndarray, core: int | None, first: bool) -> None:
-    from codl.real.native.engine import go_through
+def _serve(inbox: int, done: int, stop: np.ndarray, core: int | None) -> None:
+    from codl.real.native.engine import serve
 
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(threading.get_native_id(), {core})
-    while (work := inbox.get()) is not None:
-        assert work.batch.events is not None
-        go_through(
-            work.commands, work.waits, work.counters.ctypes.data, work.batch.events.ctypes.data, stop.ctypes.data
-        )
-        if first:
-            work.batch.finished.set()
-        del work
+    letter = np.zeros(8, np.int64)
+    serve(inbox, done, letter.ctypes.data, stop.ctypes.data)
 
 
-def _end(shared: _Shared) -> None:
-    """Let the threads end."""
-    shared.stop[0] = 1
-    for inbox in shared.batches:
-        inbox.put(None)
+def _end(stop: np.ndarray, inboxes: Sequence[int], done: int) -> None:
+    """Let the threads end; each closes its own ends of the pipes."""
+    stop[0] = 1
+    for inbox in inboxes:
+        os.write(inbox, bytes(8))
+        os.close(inbox)
+    os.close(done)
