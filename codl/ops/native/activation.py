@@ -9,6 +9,7 @@ import numpy as np
 
 from codl.ops.activation import CODES
 from codl.ops.native.abi import LANES, f32, f32_store, inlined, memory, splat, vfma, vload, vscale, vselect, vstore
+from codl.ops.native.calls import always_inlined, called, out_of_line
 
 _NONE, _RELU, _LEAKY_RELU, _CLIP, _SIGMOID, _TANH = (
     CODES[kind] for kind in ("", "relu", "leaky_relu", "clip", "sigmoid", "tanh")
@@ -20,8 +21,8 @@ _ELU, _SELU, _SOFTPLUS, _MISH = (CODES[kind] for kind in ("elu", "selu", "softpl
 _EXP, _LOG, _SQRT, _SQUARE, _RECIPROCAL, _ABS, _NEG, _ERF, _FLOOR, _CEIL, _SIN = (
     CODES[kind] for kind in ("exp", "log", "sqrt", "square", "reciprocal", "abs", "neg", "erf", "floor", "ceil", "sin")
 )
-_STRAIGHT = _CLIP
-"""The last code of those without curves, which every call of `activate` and `vactivate` has in line."""
+STRAIGHT = _CLIP
+"""The last code of those that `activate` and `vactivate` have in line; the others are a call."""
 
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _SIXTH, _ROOT_OF_HALF = np.float32(1.0 / 6.0), np.float32(0.70710678)
@@ -37,7 +38,7 @@ _E3, _E2, _E1 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.flo
 # -- one float ---------------------------------------------------------------------------------------------------------
 
 
-@inlined
+@always_inlined
 def activate(x: Any, code: int, p: Any, q: Any) -> Any:
     """The tail `code` (of `CODES`) of a float32."""
     if code == _NONE:
@@ -51,8 +52,9 @@ def activate(x: Any, code: int, p: Any, q: Any) -> Any:
     return _tail(x, code, p, q)
 
 
-@inlined
+@called
 def _tail(x: Any, code: int, p: Any, q: Any) -> Any:
+    out_of_line()
     if code == _SIGMOID:
         return _sigmoid(x)
     if code == _TANH:
@@ -127,11 +129,15 @@ def _softplus(x: Any) -> Any:
 # -- vectors -----------------------------------------------------------------------------------------------------------
 
 
-@inlined
+@always_inlined
 def vactivate(v: Any, code: int, p: Any, q: Any) -> Any:
-    """The tail `code` (of `CODES`) of a vector. Kinds with curves are a call, which keeps the others short in line."""
-    if code > _STRAIGHT:
-        return _vtail(v, code, p, q)
+    """The tail `code` (of `CODES`) of a vector."""
+    return _vtail(v, code, p, q) if code > STRAIGHT else vstraight(v, code, p, q)
+
+
+@always_inlined
+def vstraight(v: Any, code: int, p: Any, q: Any) -> Any:
+    """As `vactivate` for codes up to `STRAIGHT`; others leave v as it is, for `activate_row`."""
     if code == _RELU:
         return vselect(v, splat(_ZERO), splat(_ZERO), v)
     if code == _LEAKY_RELU:
@@ -141,29 +147,54 @@ def vactivate(v: Any, code: int, p: Any, q: Any) -> Any:
     return v
 
 
-@inlined
-def _vtail(v: Any, code: int, p: Any, q: Any) -> Any:
-    one = splat(_ONE)
-    if code == _SIGMOID:
-        return one / (one + _vexp(splat(_ZERO) - v))
-    if code == _HARD_SWISH:
-        return v * _vclip(vfma(v, splat(_SIXTH), splat(_HALF)), splat(_ZERO), one)
-    if code == _HARD_SIGMOID:
-        return _vclip(vfma(v, splat(p), splat(q)), splat(_ZERO), one)
-    if code == _SILU:
-        return v / (one + _vexp(splat(-p) * v))
-    if code == _GELU_TANH:
-        return v / (one + _vexp(splat(_GELU_SLOPE) * vfma(splat(_GELU_CUBE) * v * v, v, v)))
-    return _one_by_one(v, code, p, q)
-
-
-@inlined
+@always_inlined
 def _vclip(v: Any, low: Any, high: Any) -> Any:
     raised = vselect(v, low, low, v)
     return vselect(high, raised, high, raised)
 
 
-@inlined
+@called
+def _vtail(v: Any, code: int, p: Any, q: Any) -> Any:
+    out_of_line()
+    if code == _SIGMOID:
+        return _vsigmoid(v, p, q)
+    if code == _HARD_SWISH:
+        return _vhard_swish(v, p, q)
+    if code == _HARD_SIGMOID:
+        return _vhard_sigmoid(v, p, q)
+    if code == _SILU:
+        return _vsilu(v, p, q)
+    if code == _GELU_TANH:
+        return _vgelu_tanh(v, p, q)
+    return _one_by_one(v, code, p, q)
+
+
+@always_inlined
+def _vsigmoid(v: Any, p: Any, q: Any) -> Any:
+    return splat(_ONE) / (splat(_ONE) + _vexp(splat(_ZERO) - v))
+
+
+@always_inlined
+def _vhard_swish(v: Any, p: Any, q: Any) -> Any:
+    return v * _vclip(vfma(v, splat(_SIXTH), splat(_HALF)), splat(_ZERO), splat(_ONE))
+
+
+@always_inlined
+def _vhard_sigmoid(v: Any, p: Any, q: Any) -> Any:
+    return _vclip(vfma(v, splat(p), splat(q)), splat(_ZERO), splat(_ONE))
+
+
+@always_inlined
+def _vsilu(v: Any, p: Any, q: Any) -> Any:
+    return v / (splat(_ONE) + _vexp(splat(-p) * v))
+
+
+@always_inlined
+def _vgelu_tanh(v: Any, p: Any, q: Any) -> Any:
+    return v / (splat(_ONE) + _vexp(splat(_GELU_SLOPE) * vfma(splat(_GELU_CUBE) * v * v, v, v)))
+
+
+@always_inlined
 def _vexp(v: Any) -> Any:
     """exp(v) for sums 1 + exp(v), as `exp_of` of `cl/activation.cl`: 2^n e^r, with a polynomial for e^r."""
     raised = vselect(v, splat(_LOWEST), splat(_LOWEST), v)
@@ -176,8 +207,7 @@ def _vexp(v: Any) -> Any:
     s = vfma(s, r, splat(_E3))
     s = vfma(s, r, splat(_E2))
     s = vfma(s, r, splat(_E1))
-    s = vfma(s, r * r, r) + splat(_ONE)
-    return vscale(s, shifted)
+    return vscale(vfma(s, r * r, r) + splat(_ONE), shifted)
 
 
 @inlined
@@ -185,5 +215,43 @@ def _one_by_one(v: Any, code: int, p: Any, q: Any) -> Any:
     floats = memory(LANES)
     vstore(floats, 0, v)
     for lane in range(LANES):
-        f32_store(floats, lane, _tail(f32(floats, lane), code, p, q))
+        f32_store(floats, lane, activate(f32(floats, lane), code, p, q))
     return vload(floats, 0)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+@called
+def activate_row(x: int, y: int, n: int, code: int, p: Any, q: Any) -> None:
+    """The tail `code` of n floats, from address x to address y, which may be x; n is at least LANES.
+
+    A loop for each kind keeps its constants in registers: with curves twice as fast as `vactivate` for every vector.
+    """
+    out_of_line()
+    if code == _SIGMOID:
+        _each(_vsigmoid, x, y, n, p, q)
+    elif code == _HARD_SWISH:
+        _each(_vhard_swish, x, y, n, p, q)
+    elif code == _HARD_SIGMOID:
+        _each(_vhard_sigmoid, x, y, n, p, q)
+    elif code == _SILU:
+        _each(_vsilu, x, y, n, p, q)
+    elif code == _GELU_TANH:
+        _each(_vgelu_tanh, x, y, n, p, q)
+    elif code <= STRAIGHT:
+        last = vstraight(vload(x, n - LANES), code, p, q)
+        for at in range(0, n - LANES, LANES):
+            vstore(y, at, vstraight(vload(x, at), code, p, q))
+        vstore(y, n - LANES, last)
+    else:
+        for at in range(n):
+            f32_store(y, at, _tail(f32(x, at), code, p, q))
+
+
+@always_inlined
+def _each(tail: Any, x: int, y: int, n: int, p: Any, q: Any) -> None:
+    last = tail(vload(x, n - LANES), p, q)  # this one overlaps another, which may be written where it is read
+    for at in range(0, n - LANES, LANES):
+        vstore(y, at, tail(vload(x, at), p, q))
+    vstore(y, n - LANES, last)
