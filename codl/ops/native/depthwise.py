@@ -48,6 +48,7 @@ def _eight(slots: int, x: int, in_y: int, y: int, left: bool, right: bool) -> No
     w, b = integer(slots, _W), integer(slots, _B)
     x_y, x_x, y_y, y_x = integer(slots, _X_Y), integer(slots, _X_X), integer(slots, _Y_Y), integer(slots, _Y_X)
     channels, below = integer(slots, _CHANNELS), integer(slots, _HEIGHT) - in_y
+    code, p, q = integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
     for channel in range(0, channels, LANES):
         c = overlapping(channel, LANES, channels)
         first, second, third = w + 4 * c, w + 4 * (c + 3 * channels), w + 4 * (c + 6 * channels)
@@ -67,8 +68,8 @@ def _eight(slots: int, x: int, in_y: int, y: int, left: bool, right: bool) -> No
         if in_y >= -3 and below > 3:
             seen = _six(x + 4 * (3 * x_y + c), x_x, left, right)
             lower = _three_taps(third, channels, lower, seen)
-        _store(slots, y + 4 * c, y_x, upper, 4)
-        _store(slots, y + 4 * (y_y + c), y_x, lower, 4)
+        _store(y + 4 * c, y_x, upper, 4, code, p, q)
+        _store(y + 4 * (y_y + c), y_x, lower, 4, code, p, q)
 
 
 @inlined
@@ -84,42 +85,37 @@ def _short_row(slots: int, x: int, y: int, row: int) -> None:
         source = x + 4 * (in_y * integer(slots, _X_Y) + in_x * integer(slots, _X_X))
         target = y + 4 * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
         if quad == 1:
-            _four(slots, source, first, below, target, left, right)
+            _four(slots, source, first, below, target, left, right, _six, _three_taps)
         elif left and right:
-            _four_apart(slots, source, first, below, target, True, True)
+            _four(slots, source, first, below, target, True, True, _nine, _three_taps_apart)
         else:
-            _four_apart(slots, source, first, below, target, left, right)
+            _four(slots, source, first, below, target, left, right, _nine, _three_taps_apart)
         _finish(slots, target, 4)
 
 
 @always_inlined
-def _four(slots: int, x: int, first: int, below: int, y: int, left: bool, right: bool) -> None:
-    """All channels of 4 neighbouring outputs at step 1, of the tap rows from `first` on."""
+def _four(
+    slots: int, x: int, first: int, below: int, y: int, left: bool, right: bool, seen: Any, three_taps: Any
+) -> None:
+    """All channels of 4 neighbouring outputs, of the tap rows from `first` on; x belongs to tap row 0.
+
+    `seen`, `three_taps`: the functions for one step or the other.
+    """
     w, b, channels = integer(slots, _W), integer(slots, _B), integer(slots, _CHANNELS)
     x_y, x_x, y_x = integer(slots, _X_Y), integer(slots, _X_X), integer(slots, _Y_X)
+    code, p, q = integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
     for channel in range(0, channels, LANES):
         c = overlapping(channel, LANES, channels)
+        at, weights = x + 4 * c, w + 4 * c
         bias = vload(b, c)
         sums = (bias, bias, bias, bias)
-        for ky in range(first, below):
-            seen = _six(x + 4 * (ky * x_y + c), x_x, left, right)
-            sums = _three_taps(w + 4 * (ky * 3 * channels + c), channels, sums, seen)
-        _store(slots, y + 4 * c, y_x, sums, 4)
-
-
-@always_inlined
-def _four_apart(slots: int, x: int, first: int, below: int, y: int, left: bool, right: bool) -> None:
-    """The same at step 2."""
-    w, b, channels = integer(slots, _W), integer(slots, _B), integer(slots, _CHANNELS)
-    x_y, x_x, y_x = integer(slots, _X_Y), integer(slots, _X_X), integer(slots, _Y_X)
-    for channel in range(0, channels, LANES):
-        c = overlapping(channel, LANES, channels)
-        bias = vload(b, c)
-        sums = (bias, bias, bias, bias)
-        for ky in range(first, below):
-            seen = _nine(x + 4 * (ky * x_y + c), x_x, left, right)
-            sums = _three_taps_apart(w + 4 * (ky * 3 * channels + c), channels, sums, seen)
-        _store(slots, y + 4 * c, y_x, sums, 4)
+        if first <= 0 < below:
+            sums = three_taps(weights, channels, sums, seen(at, x_x, left, right))
+        if first <= 1 < below:
+            sums = three_taps(weights + 12 * channels, channels, sums, seen(at + 4 * x_y, x_x, left, right))
+        if first <= 2 < below:
+            sums = three_taps(weights + 24 * channels, channels, sums, seen(at + 8 * x_y, x_x, left, right))
+        _store(y + 4 * c, y_x, sums, 4, code, p, q)
 
 
 @always_inlined
@@ -170,9 +166,8 @@ def _tap(weight: Any, sums: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
 
 
 @always_inlined
-def _store(slots: int, y: int, y_x: int, sums: Any, count: int) -> None:
+def _store(y: int, y_x: int, sums: Any, count: int, code: int, p: Any, q: Any) -> None:
     """`count` of 4 finished outputs, the first at address y; tails with curves follow later (`_finish`)."""
-    code, p, q = integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
     vstore(y, 0, vstraight(sums[0], code, p, q))
     if count > 1:
         vstore(y, y_x, vstraight(sums[1], code, p, q))
@@ -182,14 +177,15 @@ def _store(slots: int, y: int, y_x: int, sums: Any, count: int) -> None:
         vstore(y, 3 * y_x, vstraight(sums[3], code, p, q))
 
 
-@inlined
+@always_inlined
 def _finish(slots: int, y: int, pixels: int) -> None:
-    """A tail with curves on all channels of `pixels` neighbouring outputs, the first at address y."""
-    code = integer(slots, _ACTIVATION)
-    if code > STRAIGHT:
-        for _ in range(pixels):
-            activate_row(y, y, integer(slots, _CHANNELS), code, real(slots, _P), real(slots, _Q))
-            y += 4 * integer(slots, _Y_X)
+    """A tail with curves, on all channels of `pixels` neighbouring outputs, the first at address y."""
+    if integer(slots, _ACTIVATION) > STRAIGHT:
+        for n in range(pixels):
+            pixel = y + 4 * n * integer(slots, _Y_X)
+            activate_row(
+                pixel, pixel, integer(slots, _CHANNELS), integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
+            )
 
 
 # -- any other ---------------------------------------------------------------------------------------------------------
@@ -227,6 +223,7 @@ def _pixels(slots: int, x: int, row: int, in_x: int, y: int, count: int, inner: 
     x_x, y_x, width = integer(slots, _X_X), integer(slots, _Y_X), integer(slots, _WIDTH)
     in_y = row * integer(slots, _STEP_Y) + integer(slots, _ORIGIN_Y)
     first, below = _taps_inside(slots, in_y)
+    code, p, q = integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
     for channel in range(0, channels, LANES):
         c = overlapping(channel, LANES, channels)
         bias = vload(b, c)
@@ -244,7 +241,7 @@ def _pixels(slots: int, x: int, row: int, in_x: int, y: int, count: int, inner: 
                     _border(line, (at + 2 * step) * x_x, inner or (count > 2 and 0 <= at + 2 * step < width)),
                     _border(line, (at + 3 * step) * x_x, inner or (count > 3 and 0 <= at + 3 * step < width)),
                 )
-        _store(slots, y + 4 * c, y_x, sums, count)
+        _store(y + 4 * c, y_x, sums, count, code, p, q)
 
 
 @inlined
