@@ -221,6 +221,30 @@ def vselect(typingctx: Any, a: Any, b: Any, below: Any, otherwise: Any) -> Any:
 
 
 @intrinsic
+def vmax(typingctx: Any, a: Any, b: Any) -> Any:
+    """vmax(a, b): the larger one; NaN where either is."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        a, b = args
+        larger, no_number = builder.fcmp_ordered(">", b, a), builder.fcmp_unordered("uno", b, b)
+        return builder.select(builder.or_(larger, no_number), b, a)
+
+    return vector(vector, vector), generate
+
+
+@intrinsic
+def vsqrt(typingctx: Any, value: Any) -> Any:
+    """vsqrt(v): the square roots."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        kind = ir.FunctionType(_VECTOR, [_VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{LANES}f32")
+        return builder.call(function, [args[0]])
+
+    return vector(vector), generate
+
+
+@intrinsic
 def vscale(typingctx: Any, value: Any, exponents: Any) -> Any:
     """vscale(v, e): v * 2^n, where e is n + 1.5 * 2^23, as rounding by addition leaves it."""
 
@@ -264,6 +288,7 @@ def _arithmetic(operation: Any, name: str) -> None:
 
 for _operation, _name in (
     (operator.add, "fadd"),
+    (operator.iadd, "fadd"),
     (operator.sub, "fsub"),
     (operator.mul, "fmul"),
     (operator.truediv, "fdiv"),
