@@ -5,7 +5,8 @@ it begins at once, whatever the thread that wrote to the pipe goes on with.
 
 Threads claim the work-items of a command one by one, so a core that is slower, or comes late, computes less. No thread
 waits for another one that has not begun: all items that it waits for are claimed by threads that are computing them.
-A thread that waits looks at a word in memory, and gives its core away again and again once that has taken long.
+A thread that waits looks at a word in memory; once that has taken long it sleeps, so that whoever it waits for can have
+its core. Whoever completes a command wakes those that sleep, if there are any.
 
 A list is a row of `LIST` integers: addresses of its commands, of the words that they wait for, of counters and events,
 how many commands there are, and how many threads have left it. A command is a row of `COMMAND` integers: address of the
@@ -16,6 +17,8 @@ of `EVENT` integers (status, start, end).
 
 from __future__ import annotations
 
+import platform
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,12 +32,18 @@ from numba.extending import intrinsic
 LIST, COMMAND, COUNTERS, EVENT = 6, 7, 16, 8
 """64-bit integers of each; counters and events have cache lines of their own."""
 LENGTH, LEFT = 4, 5
+HOUSE, STOP, SLEEPERS, NAP = 4, 0, 1, 2
+"""Words that the threads of a queue share: once STOP is not 0 nothing is waited for any more; the address of the number
+of threads of all queues that sleep; and how long they sleep at most, as a `timespec` of two words."""
 STATUS, START, END = 0, 1, 2
 CLAIMED, DONE = 0, 8
 KERNEL, SLOTS, EXTENTS, WAITS, FIRST_WAIT = 0, 1, 2, 5, 6
 COMPLETE = 1
-_LOOKS = 4000
-"""So often a thread looks before it offers its core to others: some microseconds."""
+_LOOKS = 20_000
+"""So often a thread looks before it sleeps: some ten microseconds, about what waking it takes."""
+_FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), -1) if sys.platform == "linux" else -1
+"""Number of the system call by which Linux puts threads to sleep at a word; -1: they only give way."""
+_FUTEX_WAIT, _FUTEX_WAKE, _EVERYBODY = 128, 129, 1 << 30  # of this process only
 _CLOCK = getattr(time, "CLOCK_MONOTONIC_RAW", time.CLOCK_MONOTONIC)
 _LONG, _INT = ir.IntType(64), ir.IntType(32)
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True}
@@ -86,6 +95,17 @@ def _look(typingctx: Any, address: Any) -> tuple[Any, Builder]:
 
 
 @intrinsic
+def _exchange(typingctx: Any, address: Any, value: Any) -> tuple[Any, Builder]:
+    """Write a word that others look at, before anything that follows; what it held."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        where = builder.inttoptr(args[0], _LONG.as_pointer())
+        return builder.atomic_rmw("xchg", where, args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
 def _publish(typingctx: Any, address: Any, value: Any) -> tuple[Any, Builder]:
     """Write a word that others look at."""
 
@@ -130,6 +150,19 @@ def _system(name: str, result: ir.Type, *takes: ir.Type) -> Any:
     return intrinsic(lambda typingctx, a, b, c: (signature, generate))
 
 
+@intrinsic
+def _futex(typingctx: Any, address: Any, operation: Any, value: Any, timeout: Any) -> tuple[Any, Builder]:
+    """Linux' futex(2): sleep while the lower half of the word at `address` is `value`, or wake so many sleepers."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        kind = ir.FunctionType(_LONG, [_LONG], var_arg=True)
+        function = cgutils.get_or_insert_function(builder.module, kind, "syscall")
+        nothing = ir.Constant(_LONG, 0)
+        return builder.call(function, [ir.Constant(_LONG, _FUTEX), *args, nothing, nothing])
+
+    return types.int64(*[types.int64] * 4), generate
+
+
 _give_way = _system("sched_yield", _INT)
 _read = _system("read", _LONG, _INT, _LONG, _LONG)
 _write = _system("write", _LONG, _INT, _LONG, _LONG)
@@ -137,21 +170,33 @@ _close = _system("close", _INT, _INT)
 
 
 @numba.njit(**_OPTIONS)
-def _wait(word: int, stop: int) -> bool:
+def _wait(word: int, house: int) -> bool:
     """Wait until a status word says COMPLETE; False if told to stop."""
-    looks = 0
-    while _look(word) != COMPLETE:
-        looks += 1
-        if looks % _LOOKS == 0:
-            if _look(stop):
-                return False
+    for _ in range(_LOOKS):
+        if _look(word) == COMPLETE:
+            return True
+    sleepers, nap = _word(house, SLEEPERS), house + 8 * NAP
+    _add(sleepers, 1)
+    while _look(word) != COMPLETE and not _look(house + 8 * STOP):
+        if _FUTEX < 0:
             _give_way()
-    return True
+        else:
+            _futex(word, _FUTEX_WAIT, 0, nap)
+    _add(sleepers, -1)
+    return bool(_look(word) == COMPLETE)
 
 
 @numba.njit(**_OPTIONS)
-def _go_through(work: int, stop: int) -> None:
-    """Compute this thread's part of every command of a list; `stop`: as in `serve`."""
+def _complete(word: int, house: int) -> None:
+    """Say that a command is complete, and wake who sleeps until then."""
+    _exchange(word, COMPLETE)  # not only written: before it is seen nobody may be overlooked who goes to sleep
+    if _FUTEX >= 0 and _look(_word(house, SLEEPERS)):
+        _futex(word, _FUTEX_WAKE, _EVERYBODY, 0)
+
+
+@numba.njit(**_OPTIONS)
+def _go_through(work: int, house: int) -> None:
+    """Compute this thread's part of every command of a list; `house`: as in `serve`."""
     commands, waits, counters, events = _word(work, 0), _word(work, 1), _word(work, 2), _word(work, 3)
     for at in range(_word(work, LENGTH)):
         command = commands + 8 * at * COMMAND
@@ -159,7 +204,7 @@ def _go_through(work: int, stop: int) -> None:
         done = counters + 8 * (at * COUNTERS + DONE)
         status = events + 8 * (at * EVENT + STATUS)
         for n in range(_word(command, WAITS)):
-            if not _wait(_word(waits, _word(command, FIRST_WAIT) + n), stop):
+            if not _wait(_word(waits, _word(command, FIRST_WAIT) + n), house):
                 return
         kernel, slots, along = _word(command, KERNEL), _word(command, SLOTS), _word(command, EXTENTS)
         rows = along * _word(command, EXTENTS + 1)
@@ -175,24 +220,24 @@ def _go_through(work: int, stop: int) -> None:
             item = _add(claimed, 1)
         if mine and _add(done, mine) + mine == total:
             _publish(status + 8 * END, _now())
-            _publish(status, COMPLETE)
-        elif not _wait(status, stop):
+            _complete(status, house)
+        elif not _wait(status, house):
             return
 
 
 @numba.njit(**_OPTIONS)
-def serve(inbox: int, done: int, letter: int, stop: int) -> None:
+def serve(inbox: int, done: int, letter: int, house: int) -> None:
     """What a thread does all its life: read addresses of lists, go through them, until an address is 0.
 
     Args:
         inbox: file descriptor of the pipe from which 8 bytes a list are read.
         done: file descriptor of the pipe to which the same 8 bytes are written afterwards; -1: somebody else does.
         letter: address of 8 bytes for them.
-        stop: address of a word; once it is not 0, nothing is waited for any more.
+        house: address of the queue's `HOUSE` words.
     """
     while _read(inbox, letter, 8) == 8 and _word(letter, 0) != 0:
         work = _word(letter, 0)
-        _go_through(work, stop)
+        _go_through(work, house)
         _add(work + 8 * LEFT, 1)
         if done >= 0:
             _write(done, letter, 8)

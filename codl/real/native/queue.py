@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 
 _RUNNING, _COMPLETE = 1, 0  # as OpenCL's execution status: 0 is complete
+_SLEEPERS = np.zeros(8, np.int64)
+"""How many threads of this process' queues sleep until a command is complete, in the first word."""
+_NAP_NS = 2_000_000
+"""Longest sleep of a thread: then it looks whether it is to stop."""
+_LEFT = 5  # engine.LEFT, without importing numba
 _EARLY = 4
 """Commands after which a queue that had nothing to do is flushed, so that its threads begin; later each time four times
 as many, since a list costs more than a command."""
@@ -57,6 +62,10 @@ class _Batch:
     def flush(self) -> None:
         if self.events is None:
             self.queue.flush()
+
+    def inside(self, threads: int) -> bool:
+        """Whether some of its threads have not left it."""
+        return self.work is not None and self.work[_LEFT] < threads
 
 
 @dataclass(slots=True)
@@ -112,7 +121,7 @@ class NativeQueue:
         """By the address that the threads got."""
         self._left: list[_Batch] = []
         """Complete ones, in which a thread that came late may still look around."""
-        self._stop = np.zeros(8, np.int64)
+        self._house = np.array([0, _SLEEPERS.ctypes.data, 0, _NAP_NS], np.int64)  # engine.HOUSE
         self._done, done = os.pipe()
         self._inboxes: list[int] = []
         for number in range(threads):
@@ -120,10 +129,10 @@ class NativeQueue:
             self._inboxes.append(outbox)
             core = None if cores is None else cores[number]
             threading.Thread(
-                target=_serve, args=(inbox, -1 if number else done, self._stop, core),
+                target=_serve, args=(inbox, -1 if number else done, self._house, core),
                 name=f"codl-native-{number}", daemon=True,
             ).start()  # fmt: skip
-        weakref.finalize(self, _end, self._stop, self._inboxes, self._done)
+        weakref.finalize(self, _end, self._house, self._inboxes, self._done)
 
     def enqueue(self, command: Command, waits: Sequence[Event] | None = None) -> Event:
         """Append a command; it runs once the queue is flushed, or soon."""
@@ -161,7 +170,7 @@ class NativeQueue:
         parts = commands, waits, counters, batch.events
         batch.held, batch.work = parts, np.array([*(p.ctypes.data for p in parts), len(commands), 0], np.int64)
         address = int(batch.work.ctypes.data)
-        self._left = [each for each in self._left if each.work[engine.LEFT] < len(self._inboxes)]
+        self._left = [each for each in self._left if each.inside(len(self._inboxes))]
         self._running[address] = batch
         letter = address.to_bytes(8, "little")
         for inbox in self._inboxes:
@@ -200,18 +209,18 @@ def _lines(count: int, width: int) -> np.ndarray:
     return raw[start : start + count * width].reshape(count, width)
 
 
-def _serve(inbox: int, done: int, stop: np.ndarray, core: int | None) -> None:
+def _serve(inbox: int, done: int, house: np.ndarray, core: int | None) -> None:
     from codl.real.native.engine import serve
 
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(threading.get_native_id(), {core})
     letter = np.zeros(8, np.int64)
-    serve(inbox, done, letter.ctypes.data, stop.ctypes.data)
+    serve(inbox, done, letter.ctypes.data, house.ctypes.data)
 
 
-def _end(stop: np.ndarray, inboxes: Sequence[int], done: int) -> None:
+def _end(house: np.ndarray, inboxes: Sequence[int], done: int) -> None:
     """Let the threads end; each closes its own ends of the pipes."""
-    stop[0] = 1
+    house[0] = 1
     for inbox in inboxes:
         os.write(inbox, bytes(8))
         os.close(inbox)
