@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from codl.ops.native.abi import LANES, f32, f32_store, integer, memory, splat, vload, vstore
 from codl.ops.native.calls import always_inlined
 from codl.ops.window import FLOAT
