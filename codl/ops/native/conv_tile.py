@@ -26,9 +26,13 @@ from codl.ops.native.abi import (
     vload,
     vstore,
 )  # fmt: skip
+from codl.ops.native.activation import activate_row
 from codl.ops.native.calls import always_inlined
 from codl.ops.native.register_tile import (
+    AFTER,
+    BEFORE,
     HIGHEST,
+    LONG,
     LOWEST,
     PIXELS,
     WORD,
@@ -36,14 +40,16 @@ from codl.ops.native.register_tile import (
     Factors,
     Tile,
     V,
+    add,
     bounds,
     clamped,
     dispatched,
     element,
-    finish,
     integer_store,
     load_vector,
     number,
+ prefetch,
+    put,
     store_vector,
 )  # fmt: skip
 from codl.ops.native.register_tile import products as sums_of_products
@@ -60,7 +66,6 @@ _STAGE = max(_MOST * _ROW, CHUNK_OF_ONE + 16)
 _DONE = BLOCKS * _MOST * V
 """Where in `sums` those of a tile are finished, after all that wait for the next chunk: always in the cache."""
 _SUMS = _DONE + PIXELS * V
-_SPARE = 2 * V
 
 (
     _PIXELS, _WEIGHT_BYTES, _ACTIVATION, _RESIDUAL,
@@ -80,52 +85,67 @@ _LISTS = 7 * _MOST * WORD // FLOAT
 
 # -- the register tile -------------------------------------------------------------------------------------------------
 
-_VARIANTS = tuple(
-    Tile(pixels, halves, weight_bytes, row)
-    for pixels, halves, weight_bytes, row in product((PIXELS, 1), (2, 1), (4, 2), (_ROW, None))
-)
+_VARIANTS = tuple(Tile(*each) for each in product((PIXELS, 1), (2, 1), (4, 2)))
 
 
 @always_inlined
-def _variant(pixels: int, halves: int, weight_bytes: int, in_place: bool) -> int:
+def _variant(pixels: int, halves: int, weight_bytes: int) -> int:
     """The index in `_VARIANTS`."""
-    return 8 * (pixels == 1) + 4 * (halves == 1) + 2 * (weight_bytes == 2) + in_place
+    return 4 * (pixels == 1) + 2 * (halves == 1) + (weight_bytes == 2)
 
 
 @intrinsic
 def _products(
     typingctx: Any, variant: Any, a: Any, apart: Any, w: Any, steps: Any, start: Any, start_apart: Any, ends: Any,
-    shift: Any, low: Any, high: Any,
+    end_shift: Any, added: Any, added_shift: Any, low: Any, high: Any,
 ) -> Any:  # fmt: skip
     """Products of a register tile, of those that `_VARIANTS` lists.
 
     Args:
         a, apart, w, steps: `Factors`.
         start, start_apart: where the sums of the first pixel begin, and floats from there to the next pixel's.
-        ends, shift: list of the addresses where the pixels' sums go, so many floats from there.
-        low, high: what they are clamped to.
+        ends, end_shift: list of the addresses where the pixels' sums go, so many floats from there.
+        added, added_shift: list of the addresses of what is added to them, so many floats from there; 0 for nothing.
+        low, high: what they are clamped to after that.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        which, a, apart, w, steps, start, start_apart, ends, shift, low, high = args
+        which, a, apart, w, steps, start, start_apart, ends, end_shift, added, added_shift, low, high = args
         low, high = splatted(builder, low), splatted(builder, high)
+        adds = builder.icmp_signed("!=", added, number(0))
 
         def one(index: int) -> None:
             tile = _VARIANTS[index]
             each = [(i, half * LANES) for i in range(tile.pixels) for half in range(tile.halves)]
+
+            def vectors(addresses: ir.Value, shift: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
+                """Address and index of every vector of the tile, by a list of the pixels' addresses."""
+                found = [builder.load(element(builder, addresses, number(i), LONG)) for i in range(tile.pixels)]
+                return [(found[i], builder.add(shift, number(half))) for i, half in each]
+
+            with builder.if_then(adds):  # in time: after the loop the processor would wait for each pixel's
+                for others in vectors(added, added_shift)[:: tile.halves]:
+                    prefetch(builder, element(builder, *others))
             begins = [builder.add(builder.mul(start_apart, number(i)), number(half)) for i, half in each]
-            sums = sums_of_products(
-                builder, tile, Factors(a, apart, w, steps), [load_vector(builder, start, at) for at in begins]
-            )
-            for (i, half), value in zip(each, sums, strict=True):
-                target = builder.load(element(builder, ends, number(i), ir.IntType(64)))
-                at = builder.add(shift, number(half))
-                store_vector(builder, clamped(builder, value, low, high), target, at)
+            begin = [load_vector(builder, start, at) for at in begins]
+            sums = sums_of_products(builder, tile, Factors(a, apart, w, steps), begin)
+            targets = vectors(ends, end_shift)
+
+            def leave(values: list[ir.Value]) -> None:
+                for value, target in zip(values, targets, strict=True):
+                    store_vector(builder, clamped(builder, value, low, high), *target)
+
+            with builder.if_else(adds) as (addition, nothing):
+                with addition:
+                    others = [load_vector(builder, *at) for at in vectors(added, added_shift)]
+                    leave([builder.fadd(value, other) for value, other in zip(sums, others, strict=True)])
+                with nothing:
+                    leave(sums)
 
         dispatched(builder, which, range(len(_VARIANTS)), one)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 9, types.float32, types.float32), generate
+    return types.void(*[types.int64] * 11, types.float32, types.float32), generate
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------
@@ -163,6 +183,10 @@ def _locate(slots: int, lists: int, first: int, count: int, group: int) -> bool:
     origin_y, origin_x = integer(slots, _ORIGIN_Y), integer(slots, _ORIGIN_X)
     x = integer(slots, _X) + (integer(slots, _X_OFFSET) + group * integer(slots, _X_GROUP)) * FLOAT
     y = integer(slots, _Y) + (integer(slots, _Y_OFFSET) + group * integer(slots, _Y_GROUP)) * FLOAT
+    z, z_n, z_y, z_x = 0, 0, 0, 0
+    if integer(slots, _RESIDUAL) != 0:
+        z = integer(slots, _Z) + (integer(slots, _Z_OFFSET) + group * integer(slots, _Y_GROUP)) * FLOAT
+        z_n, z_y, z_x = integer(slots, _Z_N), integer(slots, _Z_Y), integer(slots, _Z_X)
     limit = integer(slots, _X) + integer(slots, _X_LIMIT) * FLOAT
     tall = (integer(slots, _KH) - 1) * integer(slots, _DILATION_Y)
     broad = (integer(slots, _KW) - 1) * integer(slots, _DILATION_X)
@@ -170,40 +194,32 @@ def _locate(slots: int, lists: int, first: int, count: int, group: int) -> bool:
     vectors = integer(slots, _X_C) == 1
     in_place = integer(slots, _KH) * integer(slots, _KW) == 1 and count % integer(slots, _PIXELS) == 0
 
-    image, rest = first // (rows * columns), first % (rows * columns)
-    row, column, begin = rest // columns, rest % columns, 0
-    for m in range(count):
-        in_y, in_x = row * step_y + origin_y, column * step_x + origin_x
+    row, column = first // columns, first % columns
+    begin, m = 0, 0
+    while m < count:  # row by row
+        image, in_y, in_x = row // rows, row % rows * step_y + origin_y, column * step_x + origin_x
         source = x + (image * x_n + in_y * x_y + in_x * x_x) * FLOAT
-        inner = in_y >= 0 and in_y + tall < height and in_x >= 0 and in_x + broad < width
-        inner = inner and vectors and source + reach <= limit
+        target = y + (image * y_n + row % rows * y_y + column * y_x) * FLOAT
+        added = z + (image * z_n + row % rows * z_y + column * z_x) * FLOAT
+        inside = vectors and in_y >= 0 and in_y + tall < height
         if m == 0:
             begin = source
-        in_place = in_place and inner and source == begin + m * x_x * FLOAT
-        integer_store(lists + _FROM, m, source)
-        integer_store(lists + _TO, m, y + (image * y_n + row * y_y + column * y_x) * FLOAT)
-        integer_store(lists + _IN_Y, m, in_y)
-        integer_store(lists + _IN_X, m, in_x)
-        integer_store(lists + _INNER, m, inner)
-        column += 1
-        if column == columns:
-            column = 0
-            row += 1
-            if row == rows:
-                row = 0
-                image += 1
+        for n in range(m, min(m + columns - column, count)):
+            inner = inside & (in_x >= 0) & (in_x + broad < width) & (source + reach <= limit)
+            in_place &= inner & (source == begin + n * x_x * FLOAT)
+            integer_store(lists + _FROM, n, source)
+            integer_store(lists + _TO, n, target)
+            integer_store(lists + _ADDED, n, added)
+            integer_store(lists + _IN_Y, n, in_y)
+            integer_store(lists + _IN_X, n, in_x)
+            integer_store(lists + _INNER, n, inner)
+            in_x += step_x
+            source += step_x * x_x * FLOAT
+            target += y_x * FLOAT
+            added += z_x * FLOAT
+        m += columns - column
+        row, column = row + 1, 0
     return in_place
-
-
-@always_inlined
-def _locate_residual(slots: int, lists: int, first: int, count: int, group: int) -> None:
-    rows, columns = integer(slots, _ROWS), integer(slots, _COLUMNS)
-    z_n, z_y, z_x = integer(slots, _Z_N), integer(slots, _Z_Y), integer(slots, _Z_X)
-    z = integer(slots, _Z) + (integer(slots, _Z_OFFSET) + group * integer(slots, _Y_GROUP)) * FLOAT
-    for m in range(count):
-        row, column = (first + m) // columns, (first + m) % columns
-        at = row // rows * z_n + row % rows * z_y + column * z_x
-        integer_store(lists + _ADDED, m, z + at * FLOAT)
 
 
 @always_inlined
@@ -226,8 +242,11 @@ def _gather(slots: int, lists: int, stage: int, count: int, k0: int, k1: int) ->
         for m in range(count):
             target, source = stage + (m * _ROW + k - k0) * FLOAT, integer(lists + _FROM, m) + shift
             if integer(lists + _INNER, m) != 0:
-                for i in range(0, length, LANES):
-                    vstore(target, i, vload(source, i))
+                vstore(target, 0, vload(source, 0))
+                if length > LANES:
+                    vstore(target, LANES, vload(source, LANES))
+                    for i in range(2 * LANES, length, LANES):
+                        vstore(target, i, vload(source, i))
                 continue
             row, in_x = integer(lists + _IN_Y, m) + ky * dilation_y, integer(lists + _IN_X, m)
             left, right = in_x + kx * dilation_x, in_x + last * dilation_x
@@ -249,13 +268,18 @@ def _gather(slots: int, lists: int, stage: int, count: int, k0: int, k1: int) ->
 
 
 @always_inlined
-def _finish(slots: int, lists: int, sums: int, pixels: int, channel: int, spare: int) -> None:
+def _finish(slots: int, lists: int, sums: int, pixels: int, channel: int) -> None:
     """Write `pixels` pixels, the lists' first ones, for the block that begins at `channel`."""
-    residual, code, p, q = integer(slots, _RESIDUAL), integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
-    y_c, channels = integer(slots, _Y_C), integer(slots, _CHANNELS) - channel
+    residual, y_c, channels = integer(slots, _RESIDUAL), integer(slots, _Y_C), integer(slots, _CHANNELS) - channel
+    if residual == BEFORE:
+        for m in range(pixels):
+            add(sums + m * V * FLOAT, integer(lists + _ADDED, m) + channel * FLOAT, channels)
+    activate_row(sums, sums, pixels * V, integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q))
+    if residual == AFTER:
+        for m in range(pixels):
+            add(sums + m * V * FLOAT, integer(lists + _ADDED, m) + channel * FLOAT, channels)
     for m in range(pixels):
-        y, z = integer(lists + _TO, m) + channel * y_c * FLOAT, integer(lists + _ADDED, m) + channel * FLOAT
-        finish(sums + m * V * FLOAT, channels, y, y_c, z, residual, code, p, q, spare)
+        put(sums + m * V * FLOAT, integer(lists + _TO, m) + channel * y_c * FLOAT, y_c, channels)
 
 
 @always_inlined
@@ -264,7 +288,6 @@ def _multiply(
     lists: int,
     stage: int,
     sums: int,
-    spare: int,
     j: int,
     group: int,
     count: int,
@@ -278,14 +301,15 @@ def _multiply(
     first_block = j * integer(slots, _BLOCKS_PER_ITEM)
     last_block = min(first_block + integer(slots, _BLOCKS_PER_ITEM), blocks)
     clamps, floor, ceiling = bounds(integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q))
-    straight = clamps and integer(slots, _RESIDUAL) == 0 and integer(slots, _Y_C) == 1
+    residual = integer(slots, _RESIDUAL)
+    straight = clamps and residual != AFTER and integer(slots, _Y_C) == 1
     weights = integer(slots, _W) + (group * k_all + k0) * blocks * V * weight_bytes
     begin, x_x, last = integer(lists + _FROM, 0), integer(slots, _X_X), k1 == k_all
     for block in range(first_block, last_block):
         panel = weights + block * (k1 - k0) * V * weight_bytes
         bias = integer(slots, _B) + (group * blocks + block) * V * FLOAT
         filled = channels - block * V
-        variant = _variant(pixels, 1 if filled <= LANES else 2, weight_bytes, in_place)
+        variant = _variant(pixels, 1 if filled <= LANES else 2, weight_bytes)
         whole = straight and last and (filled >= V or filled == LANES)
         for at in range(0, count, pixels):
             # Of each tile's first pixel: where its inputs lie, and its sums between chunks.
@@ -295,23 +319,22 @@ def _multiply(
             left = min(count - at, pixels)
             direct = whole and left == pixels
             _products(
-                variant, a, x_x, panel, k1 - k0, bias if k0 == 0 else kept, 0 if k0 == 0 else V,
+                variant, a, x_x if in_place else _ROW, panel, k1 - k0, bias if k0 == 0 else kept, 0 if k0 == 0 else V,
                 lists + (_TO + at * WORD if direct else _KEPT), block * V if direct else _DONE if last else place,
+                lists + _ADDED + at * WORD if direct and residual == BEFORE else 0, block * V,
                 floor if direct else LOWEST, ceiling if direct else HIGHEST,
             )  # fmt: skip
             if last and not direct:
-                _finish(slots, lists + at * WORD, sums + _DONE * FLOAT, left, block * V, spare)
+                _finish(slots, lists + at * WORD, sums + _DONE * FLOAT, left, block * V)
 
 
 @kernel("PIXELS", "WEIGHT_BYTES", "ACTIVATION", "RESIDUAL")
 def conv_tile(slots: int, i: int, j: int, k: int) -> None:
-    stage, sums, lists, spare = memory(_STAGE), memory(_SUMS), memory(_LISTS), memory(_SPARE)
+    stage, sums, lists = memory(_STAGE), memory(_SUMS), memory(_LISTS)
     pixels, chunk = integer(slots, _PIXELS), integer(slots, _CHUNK)
     first = i * integer(slots, _USED_TILES) * pixels
     count = min(integer(slots, _USED_TILES) * pixels, integer(slots, _ALL_PIXELS) - first)
     in_place = _locate(slots, lists, first, count, k)
-    if integer(slots, _RESIDUAL) != 0:
-        _locate_residual(slots, lists, first, count, k)
     for m in range(pixels):
         integer_store(lists + _KEPT, m, sums + m * V * FLOAT)
     for m in range(count, (count + pixels - 1) // pixels * pixels):  # a last tile's surplus: computed, never stored
@@ -322,5 +345,5 @@ def conv_tile(slots: int, i: int, j: int, k: int) -> None:
         k1 = min(k0 + chunk, k_all)
         if not in_place:
             _gather(slots, lists, stage, count, k0, k1)
-        _multiply(slots, lists, stage, sums, spare, j, k, count, in_place, k0, k1)
+        _multiply(slots, lists, stage, sums, j, k, count, in_place, k0, k1)
         k0 += chunk

@@ -25,7 +25,6 @@ from codl.ops.native.abi import (
     vload,
     vstore,
 )  # fmt: skip
-from codl.ops.native.activation import vactivate
 from codl.ops.native.calls import always_inlined
 from codl.ops.window import FLOAT
 
@@ -40,7 +39,7 @@ LOWEST, HIGHEST = np.float32(-np.inf), np.float32(np.inf)
 BEFORE, AFTER = 1, 2
 """RESIDUAL: where it is added, seen from the activation."""
 _RELU, _CLIP = CODES["relu"], CODES["clip"]
-_FLOAT, _HALF, _LONG, _INT = ir.FloatType(), ir.HalfType(), ir.IntType(64), ir.IntType(32)
+_FLOAT, _HALF, LONG, _INT = ir.FloatType(), ir.HalfType(), ir.IntType(64), ir.IntType(32)
 _VECTOR, _HALVES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_HALF, LANES)
 
 
@@ -49,7 +48,7 @@ _VECTOR, _HALVES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_HALF, LANES)
 
 def number(value: int) -> ir.Constant:
     """A 64-bit constant."""
-    return ir.Constant(_LONG, value)
+    return ir.Constant(LONG, value)
 
 
 def element(builder: ir.IRBuilder, address: ir.Value, index: ir.Value, kind: ir.Type = _FLOAT) -> ir.Value:
@@ -93,14 +92,12 @@ class Tile:
     Args:
         halves: vectors of a block that are computed; 1 where the upper half lies beyond the last channel.
         weight_bytes: 4, or 2 (float16).
-        row: floats from one pixel's inputs to the next, where that is known beforehand.
         prefetch: whether weights further on are asked for.
     """
 
     pixels: int
     halves: int = 2
     weight_bytes: int = 4
-    row: int | None = None
     prefetch: bool = False
 
 
@@ -126,14 +123,13 @@ class Factors:
 
 def products(builder: ir.IRBuilder, tile: Tile, factors: Factors, sums: list[ir.Value]) -> list[ir.Value]:
     """The `sums`, a list of `halves` vectors a pixel, plus the products of all steps: the loop over k."""
-    apart = factors.apart if tile.row is None else number(tile.row)
-    rows = [element(builder, factors.inputs, builder.mul(apart, number(i))) for i in range(tile.pixels)]
+    rows = [element(builder, factors.inputs, builder.mul(factors.apart, number(i))) for i in range(tile.pixels)]
     before = builder.block
     head, body, end = (builder.append_basic_block(name) for name in ("steps", "step", "done"))
     builder.branch(head)
 
     builder.position_at_end(head)
-    k = builder.phi(_LONG)
+    k = builder.phi(LONG)
     k.add_incoming(number(0), before)
     running = [builder.phi(_VECTOR) for _ in sums]
     for phi, start in zip(running, sums, strict=True):
@@ -142,7 +138,7 @@ def products(builder: ir.IRBuilder, tile: Tile, factors: Factors, sums: list[ir.
 
     builder.position_at_end(body)
     if tile.prefetch:
-        _prefetch(builder, element(builder, factors.soon, builder.mul(k, factors.pace)))
+        prefetch(builder, element(builder, factors.soon, builder.mul(k, factors.pace)))
     weights = [_weights(builder, tile, factors.weights, k, half) for half in range(tile.halves)]
     values = [splatted(builder, builder.load(builder.gep(row, [k]))) for row in rows]
     following = [
@@ -168,7 +164,7 @@ def _weights(builder: ir.IRBuilder, tile: Tile, address: ir.Value, k: ir.Value, 
     return builder.fpext(_unaligned(builder.load(where), tile.weight_bytes), _VECTOR)
 
 
-def _prefetch(builder: ir.IRBuilder, where: ir.Value) -> None:
+def prefetch(builder: ir.IRBuilder, where: ir.Value) -> None:
     """Ask for a vector block from `where` on, which may lie anywhere; a cache line holds 16 floats."""
     kind = ir.FunctionType(ir.VoidType(), [_FLOAT.as_pointer(), _INT, _INT, _INT])
     function = builder.module.globals.get(_PREFETCH) or ir.Function(builder.module, kind, _PREFETCH)
@@ -197,7 +193,7 @@ def integer_store(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
     """integer_store(address, n, i): write the n-th 64-bit integer, to be read by `integer`."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        builder.store(args[2], element(builder, args[0], args[1], _LONG))
+        builder.store(args[2], element(builder, args[0], args[1], LONG))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
@@ -214,32 +210,22 @@ def bounds(code: int, p: Any, q: Any) -> Any:
 
 
 @always_inlined
-def finish(
-    sums: int, channels: int, y: int, stride: int, z: int, residual: int, code: int, p: Any, q: Any, spare: int
-) -> None:
-    """Write a pixel: up to V channels of its sums, with TAIL of `cl/residual.cl`.
-
-    Args:
-        sums: address of V floats, of which the first `channels` are wanted.
-        y, stride: address of the first channel in the output; floats from channel to channel.
-        z: address of the first channel in the residual.
-        residual, code, p, q: RESIDUAL, ACTIVATION and its parameters.
-        spare: address of 2 V floats for pixels that are less than V channels in a row.
-    """
-    whole = channels >= V and stride == 1
-    results = y if whole else spare
-    added = z if channels >= V else spare + V * FLOAT
-    if residual != 0 and channels < V:
+def add(sums: int, z: int, channels: int) -> None:
+    """Add `channels` channels, at most V, from address z on to the sums of a pixel."""
+    if channels >= V:
+        for half in range(0, V, LANES):
+            vstore(sums, half, vload(sums, half) + vload(z, half))
+    else:
         for i in range(channels):
-            f32_store(added, i, f32(z, i))
-    for half in range(0, V, LANES):  # not in place: LLVM would make it a masked store, which AMD's processors do slowly
-        value = vload(sums, half)
-        if residual == BEFORE:
-            value = value + vload(added, half)
-        value = vactivate(value, code, p, q)
-        if residual == AFTER:
-            value = value + vload(added, half)
-        vstore(results, half, value)
-    if not whole:
+            f32_store(sums, i, f32(sums, i) + f32(z, i))
+
+
+@always_inlined
+def put(sums: int, y: int, stride: int, channels: int) -> None:
+    """Write `channels` channels, at most V, of a pixel to address y on, `stride` floats apart."""
+    if channels >= V and stride == 1:
+        for half in range(0, V, LANES):
+            vstore(y, half, vload(sums, half))
+    else:
         for i in range(min(channels, V)):
-            f32_store(y, i * stride, f32(spare, i))
+            f32_store(y, i * stride, f32(sums, i))

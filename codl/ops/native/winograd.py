@@ -15,8 +15,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from codl.ops.native.abi import LANES, f32, f32_store, integer, kernel, memory, real, splat, splatted, vload, vstore
+from codl.ops.native.activation import activate_row
 from codl.ops.native.calls import always_inlined
 from codl.ops.native.register_tile import (
+    AFTER,
+    BEFORE,
     HIGHEST,
     LOWEST,
     PIXELS,
@@ -25,13 +28,14 @@ from codl.ops.native.register_tile import (
     Factors,
     Tile,
     V,
+    add,
     bounds,
     clamped,
     dispatched,
-    finish,
     integer_store,
     load_vector,
     number,
+    put,
     store_vector,
 )  # fmt: skip
 from codl.ops.native.register_tile import products as sums_of_products
@@ -49,7 +53,6 @@ _TRANSFORMED = max(_POINTS[m] * ((MOST_TILES[m] + PIXELS) * _ROW + _PADDING) for
 _SUMS = max(_POINTS[m] * ((MOST_TILES[m] + PIXELS) * V + _PADDING) for m in MOST_TILES) * (MOST_CHANNELS // V)
 _TILE = max(_POINTS.values()) * V
 """Room for the inputs or the outputs of one tile."""
-_SPARE = 2 * V
 
 (
     _MOST_TILES, _OUT, _CHUNK, _ACTIVATION, _RESIDUAL,
@@ -320,12 +323,10 @@ def _multiply(
 
 
 @always_inlined
-def _write_tile(slots: int, lists: int, sums: int, results: int, spare: int, m: int, channel: int) -> None:
+def _write_tile(slots: int, lists: int, sums: int, results: int, m: int, channel: int) -> None:
     """Transform the sums of tile m and the block that begins at `channel` back, and write its outputs."""
     out, residual, code = integer(slots, _OUT), integer(slots, _RESIDUAL), integer(slots, _ACTIVATION)
-    p, q, z_y, z_x = real(slots, _P), real(slots, _Q), 0, 0
-    if residual != 0:
-        z_y, z_x = integer(slots, _Z_Y), integer(slots, _Z_X)
+    p, q = real(slots, _P), real(slots, _Q)
     y_y, y_x, y_c = integer(slots, _Y_Y), integer(slots, _Y_X), integer(slots, _Y_C)
     y = integer(lists + _TO, m) + channel * y_c * FLOAT
     z = integer(lists + _ADDED, m) + channel * FLOAT
@@ -341,17 +342,31 @@ def _write_tile(slots: int, lists: int, sums: int, results: int, spare: int, m: 
             y_y if straight else out * V, y_x if straight else V,
             floor if straight else LOWEST, ceiling if straight else HIGHEST,
         )  # fmt: skip
-    if not straight:
-        for i in range(high):
-            for j in range(wide):
-                target, added = y + (i * y_y + j * y_x) * FLOAT, z + (i * z_y + j * z_x) * FLOAT
-                finish(results + (i * out + j) * V * FLOAT, channels, target, y_c, added, residual, code, p, q, spare)
+    if straight:
+        return
+    if residual == BEFORE:
+        _add_residual(slots, results, z, high, wide, channels)
+    activate_row(results, results, out * out * V, code, p, q)
+    if residual == AFTER:
+        _add_residual(slots, results, z, high, wide, channels)
+    for i in range(high):
+        for j in range(wide):
+            put(results + (i * out + j) * V * FLOAT, y + (i * y_y + j * y_x) * FLOAT, y_c, channels)
+
+
+@always_inlined
+def _add_residual(slots: int, results: int, z: int, high: int, wide: int, channels: int) -> None:
+    """Add the residual of a tile, from address z on, to `high` x `wide` outputs."""
+    out, z_y, z_x = integer(slots, _OUT), integer(slots, _Z_Y), integer(slots, _Z_X)
+    for i in range(high):
+        for j in range(wide):
+            add(results + (i * out + j) * V * FLOAT, z + (i * z_y + j * z_x) * FLOAT, channels)
 
 
 @kernel("MOST", "OUT", "CHUNK", "ACTIVATION", "RESIDUAL")
 def winograd(slots: int, i: int, j: int, k: int) -> None:
     transformed, sums, lists = memory(_TRANSFORMED), memory(_SUMS), memory(_LISTS)
-    tile, spare, zeros = memory(_TILE), memory(_SPARE), memory(V)
+    tile, zeros = memory(_TILE), memory(V)
     vstore(zeros, 0, splat(ZERO))
     vstore(zeros, LANES, splat(ZERO))
     out, chunk, depth = integer(slots, _OUT), integer(slots, _CHUNK), integer(slots, _DEPTH)
@@ -370,4 +385,4 @@ def winograd(slots: int, i: int, j: int, k: int) -> None:
     for block in range(min(integer(slots, _BLOCKS_PER_ITEM), blocks - first_block)):
         for m in range(count):
             at = sums + (block * points * (most * V + _PADDING) + m * V) * FLOAT
-            _write_tile(slots, lists, at, tile, spare, m, (first_block + block) * V)
+            _write_tile(slots, lists, at, tile, m, (first_block + block) * V)
