@@ -180,11 +180,11 @@ def _vcurve(v: Any, code: int, p: Any, q: Any) -> Any:
 def vstraight(v: Any, code: int, p: Any, q: Any) -> Any:
     """As `vactivate` for codes up to `STRAIGHT`; others leave v as it is, for `activate_row`."""
     if code == _RELU:
-        return vselect(v, splat(_ZERO), splat(_ZERO), v)
+        return _vrelu(v, p, q)
     if code == _LEAKY_RELU:
-        return vselect(v, splat(_ZERO), splat(p) * v, v)
+        return _vleaky_relu(v, p, q)
     if code == _CLIP:
-        return _vclip(v, splat(p), splat(q))
+        return _vclip(v, p, q)
     return v
 
 
@@ -215,7 +215,7 @@ def _polynomial(terms: Any, x: Any) -> Any:
 
 
 @always_inlined
-def _vclip(v: Any, low: Any, high: Any) -> Any:
+def _vwithin(v: Any, low: Any, high: Any) -> Any:
     raised = vselect(v, low, low, v)
     return vselect(high, raised, high, raised)
 
@@ -227,6 +227,26 @@ def _vbelow(v: Any, otherwise: Any) -> Any:
 
 
 # Tails as functions of a vector, p and q.
+
+
+@always_inlined
+def _vsame(v: Any, p: Any, q: Any) -> Any:
+    return v
+
+
+@always_inlined
+def _vrelu(v: Any, p: Any, q: Any) -> Any:
+    return _vbelow(v, splat(_ZERO))
+
+
+@always_inlined
+def _vleaky_relu(v: Any, p: Any, q: Any) -> Any:
+    return _vbelow(v, splat(p) * v)
+
+
+@always_inlined
+def _vclip(v: Any, p: Any, q: Any) -> Any:
+    return _vwithin(v, splat(p), splat(q))
 
 
 @always_inlined
@@ -244,12 +264,12 @@ def _vtanh(v: Any, p: Any, q: Any) -> Any:
 
 @always_inlined
 def _vhard_swish(v: Any, p: Any, q: Any) -> Any:
-    return v * _vclip(vfma(v, splat(_SIXTH), splat(_HALF)), splat(_ZERO), splat(_ONE))
+    return v * _vwithin(vfma(v, splat(_SIXTH), splat(_HALF)), splat(_ZERO), splat(_ONE))
 
 
 @always_inlined
 def _vhard_sigmoid(v: Any, p: Any, q: Any) -> Any:
-    return _vclip(vfma(v, splat(p), splat(q)), splat(_ZERO), splat(_ONE))
+    return _vwithin(vfma(v, splat(p), splat(q)), splat(_ZERO), splat(_ONE))
 
 
 @always_inlined
@@ -326,11 +346,14 @@ def activate_row(x: int, y: int, n: int, code: int, p: Any, q: Any) -> None:
     A loop for each kind keeps its constants in registers: twice as fast as `vactivate` for every vector.
     """
     out_of_line()
-    if code <= STRAIGHT:
-        last = vstraight(vload(x, n - LANES), code, p, q)
-        for at in range(0, n - LANES, LANES):
-            vstore(y, at, vstraight(vload(x, at), code, p, q))
-        vstore(y, n - LANES, last)
+    if code == _NONE:
+        _each(_vsame, x, y, n, p, q)
+    elif code == _RELU:
+        _each(_vrelu, x, y, n, p, q)
+    elif code == _LEAKY_RELU:
+        _each(_vleaky_relu, x, y, n, p, q)
+    elif code == _CLIP:
+        _each(_vclip, x, y, n, p, q)
     elif code == _SIGMOID:
         _each(_vsigmoid, x, y, n, p, q)
     elif code == _TANH:

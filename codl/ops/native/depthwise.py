@@ -10,6 +10,7 @@ from codl.ops.native.abi import LANES, f32, f32_store, inlined, integer, kernel,
 from codl.ops.native.activation import STRAIGHT, activate, activate_row, vstraight
 from codl.ops.native.calls import always_inlined
 from codl.ops.native.overlap import overlapping
+from codl.ops.window import FLOAT
 
 (
     _QUAD, _ACTIVATION, _X, _W, _B, _Y,
@@ -31,14 +32,14 @@ def _two_rows(slots: int, x: int, y: int, row: int) -> None:
         column = overlapping(block, 4, columns)
         in_x = column + integer(slots, _ORIGIN_X)
         left, right = in_x >= 0, in_x + 5 < integer(slots, _WIDTH)
-        source = x + 4 * (in_y * integer(slots, _X_Y) + in_x * integer(slots, _X_X))
-        target = y + 4 * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
+        source = x + FLOAT * (in_y * integer(slots, _X_Y) + in_x * integer(slots, _X_X))
+        target = y + FLOAT * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
         if left and right:  # twice, so that LLVM leaves out what is not needed inside the map
             _eight(slots, source, in_y, target, True, True)
         else:
             _eight(slots, source, in_y, target, left, right)
         _finish(slots, target, 4)
-        _finish(slots, target + 4 * integer(slots, _Y_Y), 4)
+        _finish(slots, target + FLOAT * integer(slots, _Y_Y), 4)
 
 
 @always_inlined
@@ -51,25 +52,25 @@ def _eight(slots: int, x: int, in_y: int, y: int, left: bool, right: bool) -> No
     code, p, q = integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
     for channel in range(0, channels, LANES):
         c = overlapping(channel, LANES, channels)
-        first, second, third = w + 4 * c, w + 4 * (c + 3 * channels), w + 4 * (c + 6 * channels)
+        first, second, third = w + FLOAT * c, w + FLOAT * (c + 3 * channels), w + FLOAT * (c + 6 * channels)
         bias = vload(b, c)
         upper = lower = (bias, bias, bias, bias)
         if in_y >= 0 and below > 0:
-            seen = _six(x + 4 * c, x_x, left, right)
+            seen = _six(x + FLOAT * c, x_x, left, right)
             upper = _three_taps(first, channels, upper, seen)
         if in_y >= -1 and below > 1:
-            seen = _six(x + 4 * (x_y + c), x_x, left, right)
+            seen = _six(x + FLOAT * (x_y + c), x_x, left, right)
             upper = _three_taps(second, channels, upper, seen)
             lower = _three_taps(first, channels, lower, seen)
         if in_y >= -2 and below > 2:
-            seen = _six(x + 4 * (2 * x_y + c), x_x, left, right)
+            seen = _six(x + FLOAT * (2 * x_y + c), x_x, left, right)
             upper = _three_taps(third, channels, upper, seen)
             lower = _three_taps(second, channels, lower, seen)
         if in_y >= -3 and below > 3:
-            seen = _six(x + 4 * (3 * x_y + c), x_x, left, right)
+            seen = _six(x + FLOAT * (3 * x_y + c), x_x, left, right)
             lower = _three_taps(third, channels, lower, seen)
-        _store(y + 4 * c, y_x, upper, 4, code, p, q)
-        _store(y + 4 * (y_y + c), y_x, lower, 4, code, p, q)
+        _store(y + FLOAT * c, y_x, upper, 4, code, p, q)
+        _store(y + FLOAT * (y_y + c), y_x, lower, 4, code, p, q)
 
 
 @inlined
@@ -82,8 +83,8 @@ def _short_row(slots: int, x: int, y: int, row: int) -> None:
         column = overlapping(block, 4, columns)
         in_x = column * quad + integer(slots, _ORIGIN_X)
         left, right = in_x >= 0, in_x + 3 * quad + 2 < integer(slots, _WIDTH)
-        source = x + 4 * (in_y * integer(slots, _X_Y) + in_x * integer(slots, _X_X))
-        target = y + 4 * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
+        source = x + FLOAT * (in_y * integer(slots, _X_Y) + in_x * integer(slots, _X_X))
+        target = y + FLOAT * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
         if quad == 1:
             _four(slots, source, first, below, target, left, right, _six, _three_taps)
         elif left and right:
@@ -104,18 +105,19 @@ def _four(
     w, b, channels = integer(slots, _W), integer(slots, _B), integer(slots, _CHANNELS)
     x_y, x_x, y_x = integer(slots, _X_Y), integer(slots, _X_X), integer(slots, _Y_X)
     code, p, q = integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
+    line, weight_row = FLOAT * x_y, FLOAT * 3 * channels
     for channel in range(0, channels, LANES):
         c = overlapping(channel, LANES, channels)
-        at, weights = x + 4 * c, w + 4 * c
+        at, weights = x + FLOAT * c, w + FLOAT * c
         bias = vload(b, c)
         sums = (bias, bias, bias, bias)
         if first <= 0 < below:
             sums = three_taps(weights, channels, sums, seen(at, x_x, left, right))
         if first <= 1 < below:
-            sums = three_taps(weights + 12 * channels, channels, sums, seen(at + 4 * x_y, x_x, left, right))
+            sums = three_taps(weights + weight_row, channels, sums, seen(at + line, x_x, left, right))
         if first <= 2 < below:
-            sums = three_taps(weights + 24 * channels, channels, sums, seen(at + 8 * x_y, x_x, left, right))
-        _store(y + 4 * c, y_x, sums, 4, code, p, q)
+            sums = three_taps(weights + 2 * weight_row, channels, sums, seen(at + 2 * line, x_x, left, right))
+        _store(y + FLOAT * c, y_x, sums, 4, code, p, q)
 
 
 @always_inlined
@@ -182,7 +184,7 @@ def _finish(slots: int, y: int, pixels: int) -> None:
     """A tail with curves, on all channels of `pixels` neighbouring outputs, the first at address y."""
     if integer(slots, _ACTIVATION) > STRAIGHT:
         for n in range(pixels):
-            pixel = y + 4 * n * integer(slots, _Y_X)
+            pixel = y + FLOAT * n * integer(slots, _Y_X)
             activate_row(
                 pixel, pixel, integer(slots, _CHANNELS), integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
             )
@@ -207,7 +209,7 @@ def _row(slots: int, x: int, y: int, row: int) -> None:
     reach = 3 * step + (integer(slots, _KW) - 1) * integer(slots, _DILATION_X)
     for column in range(0, columns, 4):
         in_x, count = column * step + integer(slots, _ORIGIN_X), min(4, columns - column)
-        target = y + 4 * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
+        target = y + FLOAT * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
         if count == 4 and in_x >= 0 and in_x + reach < width:
             _pixels(slots, x, row, in_x, target, 4, True)
         else:
@@ -229,8 +231,8 @@ def _pixels(slots: int, x: int, row: int, in_x: int, y: int, count: int, inner: 
         bias = vload(b, c)
         sums = (bias, bias, bias, bias)
         for ky in range(first, below):
-            line = x + 4 * ((in_y + ky * integer(slots, _DILATION_Y)) * integer(slots, _X_Y) + c)
-            weights = w + 4 * (ky * kw * channels + c)
+            line = x + FLOAT * ((in_y + ky * integer(slots, _DILATION_Y)) * integer(slots, _X_Y) + c)
+            weights = w + FLOAT * (ky * kw * channels + c)
             for kx in range(kw):
                 at = in_x + kx * dilation
                 sums = _tap(
@@ -241,7 +243,7 @@ def _pixels(slots: int, x: int, row: int, in_x: int, y: int, count: int, inner: 
                     _border(line, (at + 2 * step) * x_x, inner or (count > 2 and 0 <= at + 2 * step < width)),
                     _border(line, (at + 3 * step) * x_x, inner or (count > 3 and 0 <= at + 3 * step < width)),
                 )
-        _store(y + 4 * c, y_x, sums, count, code, p, q)
+        _store(y + FLOAT * c, y_x, sums, count, code, p, q)
 
 
 @inlined
@@ -271,8 +273,8 @@ def _narrow_row(slots: int, x: int, y: int, row: int) -> None:
 
 @kernel("QUAD", "ACTIVATION")
 def depthwise(slots: int, i: int, j: int, k: int) -> None:
-    x = integer(slots, _X) + 4 * (integer(slots, _X_OFFSET) + k * integer(slots, _X_N))
-    y = integer(slots, _Y) + 4 * (integer(slots, _Y_OFFSET) + k * integer(slots, _Y_N))
+    x = integer(slots, _X) + FLOAT * (integer(slots, _X_OFFSET) + k * integer(slots, _X_N))
+    y = integer(slots, _Y) + FLOAT * (integer(slots, _Y_OFFSET) + k * integer(slots, _Y_N))
     quad, channels, columns = integer(slots, _QUAD), integer(slots, _CHANNELS), integer(slots, _COLUMNS)
     at_once = integer(slots, _AT_ONCE)
     row, last = i * at_once, min((i + 1) * at_once, integer(slots, _ROWS))
