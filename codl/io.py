@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError, MaxDepthExceededError
@@ -24,6 +25,11 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from codl.errors import CodlError, FileError, SchemaError, first_line
 from codl.limits import beyond, limit
+
+
+def cache_folder() -> Path:
+    """Where codl keeps what it can make again: the user's cache folder, or CODL_CACHE_DIR where that is set."""
+    return Path(os.environ.get("CODL_CACHE_DIR") or platformdirs.user_cache_dir("codl"))
 
 
 def is_file(path: Path | str) -> bool:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from ruamel.yaml import YAML
 
 from codl.documents import find, packaged, read_document
 from codl.errors import FileError
 from codl.hardware.schema import Hardware
-from codl.io import write_text
+from codl.io import cache_folder, write_text
 
 HOST = "host"
 
@@ -43,8 +41,8 @@ def read(path: str | Path) -> Hardware:
 
 
 def host_folder() -> Path:
-    """Where descriptions of this machine are kept: the user's cache folder, or CODL_CACHE_DIR where that is set."""
-    return Path(os.environ.get("CODL_CACHE_DIR") or platformdirs.user_cache_dir("codl")) / "hosts"
+    """Where descriptions of this machine are kept."""
+    return cache_folder() / "hosts"
 
 
 def host_path(fingerprint: str) -> Path:

@@ -29,6 +29,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from codl.ops.native import cache  # noqa: F401  # says where compiled code is kept, before anything is compiled
+
 LIST, COMMAND, COUNTERS, EVENT = 6, 7, 16, 8
 """64-bit integers of each; counters and events have cache lines of their own."""
 LENGTH, LEFT = 4, 5

@@ -10,13 +10,22 @@ import numpy as np
 
 from codl.errors import DeviceError
 from codl.real.memory import Memory, aligned
+from codl.real.processor import cpu_model
+
+
+@dataclass(frozen=True, slots=True)
+class _Cores:
+    """What is asked of an OpenCL device of a context."""
+
+    name: str
+    image_support: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NativeContext:
     """Stands for the memory that a native device and its parts share, in place of an OpenCL context."""
 
-    root: str
+    devices: tuple[_Cores, ...]
 
 
 class NativeMemory(Memory):
@@ -27,7 +36,7 @@ class NativeMemory(Memory):
     """
 
     def __init__(self, root: str) -> None:
-        self.context: Any = NativeContext(root)
+        self.context: Any = NativeContext((_Cores(cpu_model()),))
         self.label = root
         self.nbytes = 0
         self.in_host = True
@@ -41,11 +50,6 @@ class NativeMemory(Memory):
     def pinned(self, nbytes: int) -> np.ndarray:
         self.nbytes += nbytes
         return aligned(nbytes)
-
-    def image(self, name: str, width: int, height: int) -> tuple[Any, np.ndarray | None]:
-        raise DeviceError(
-            f"{self.label} has no images, which the plan asks for (for {name}); plan with --data-type buffer"
-        )
 
     def _buffer(self, name: str, nbytes: int) -> tuple[np.ndarray, np.ndarray | None]:
         self._require(name, nbytes)

@@ -49,8 +49,8 @@ class _Batch:
     def __init__(self, queue: NativeQueue) -> None:
         self.queue = queue
         self.commands: list[Command] = []
-        self.waits: list[tuple[int, Event]] = []
-        """(position of a command, what it waits for)."""
+        self.waits: list[tuple[int, int]] = []
+        """(position of a command, address of a status word that it waits for)."""
         self.events: np.ndarray | None = None
         """int64 (commands, EVENT), once it is handed over."""
         self.work: np.ndarray | None = None
@@ -135,12 +135,12 @@ class NativeQueue:
         weakref.finalize(self, _end, self._house, self._inboxes, self._done)
 
     def enqueue(self, command: Command, waits: Sequence[Event] | None = None) -> Event:
-        """Append a command; it runs once the queue is flushed, or soon."""
+        """Append a command; it runs once the queue is flushed, or soon. What it waits for is flushed at once."""
+        words = [event.status_word() for event in waits or ()]
         batch = self._pending
         position = len(batch.commands)
         batch.commands.append(command)
-        for event in waits or ():
-            batch.waits.append((position, event))
+        batch.waits += [(position, word) for word in words]
         if position + 1 == self._early:
             self._early *= 4
             self.flush()
@@ -161,8 +161,8 @@ class NativeQueue:
         commands, waits = self._as_list(batch.commands), np.zeros(len(batch.waits), np.int64)
         if batch.waits:
             commands = commands.copy()
-            for number, (position, event) in enumerate(batch.waits):
-                waits[number] = event.status_word()
+            for number, (position, word) in enumerate(batch.waits):
+                waits[number] = word
                 if not commands[position, engine.WAITS]:
                     commands[position, engine.FIRST_WAIT] = number
                 commands[position, engine.WAITS] += 1
