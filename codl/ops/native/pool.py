@@ -55,25 +55,42 @@ def _pixel(
     x: int, next_y: int, next_x: int, high: int, wide: int, y: int, channels: int, start: Any, factor: Any, vtake: Any,
     take: Any,
 ) -> None:  # fmt: skip
-    """All channels of one output: `high` x `wide` taps from address x on, taken together from `start` on."""
+    """All channels of one output: `high` x `wide` taps from address x on, taken together from `start` on.
+
+    `next_y`, `next_x`: from one tap to the next, in bytes. `vtake`, `take`: the functions of vectors and floats.
+    """
     c = 0
-    while c + 2 * LANES <= channels:
-        low = up = splat(start)
-        for ky in range(high):
-            for kx in range(wide):
-                at = ky * next_y + kx * next_x + c
-                low = vtake(low, vload(x, at))
-                up = vtake(up, vload(x, at + LANES))
-        vstore(y, c, low * splat(factor))
-        vstore(y, c + LANES, up * splat(factor))
-        c += 2 * LANES
-    while c < channels:
-        kept = start
-        for ky in range(high):
-            for kx in range(wide):
-                kept = take(kept, f32(x, ky * next_y + kx * next_x + c))
-        f32_store(y, c, kept * factor)
-        c += 1
+    while c + 4 * LANES <= channels:  # 4 sums at a time, since each addition waits for the one before
+        i = j = k = m = splat(start)
+        line = x + FLOAT * c
+        for _ in range(high):
+            at = line
+            for _ in range(wide):
+                i, j = vtake(i, vload(at, 0)), vtake(j, vload(at, LANES))
+                k, m = vtake(k, vload(at, 2 * LANES)), vtake(m, vload(at, 3 * LANES))
+                at += next_x
+            line += next_y
+        vstore(y, c, i * splat(factor))
+        vstore(y, c + LANES, j * splat(factor))
+        vstore(y, c + 2 * LANES, k * splat(factor))
+        vstore(y, c + 3 * LANES, m * splat(factor))
+        c += 4 * LANES
+    if channels >= LANES:
+        while c < channels:
+            c = min(c, channels - LANES)  # the last one overlaps others
+            i = splat(start)
+            for ky in range(high):
+                for kx in range(wide):
+                    i = vtake(i, vload(x + ky * next_y + kx * next_x, c))
+            vstore(y, c, i * splat(factor))
+            c += LANES
+    else:
+        for c in range(channels):
+            kept = start
+            for ky in range(high):
+                for kx in range(wide):
+                    kept = take(kept, f32(x + ky * next_y + kx * next_x, c))
+            f32_store(y, c, kept * factor)
 
 
 @inlined
@@ -96,7 +113,7 @@ def _row(slots: int, x: int, y: int, row: int, channels: int) -> None:
             broad -= _first_tap(in_x, dilation_x, -integer(slots, _PAD_LEFT))
         source = x + FLOAT * ((in_y + top * dilation_y) * x_y + (in_x + left * dilation_x) * x_x)
         target = y + FLOAT * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
-        next_y, next_x = dilation_y * x_y, dilation_x * x_x
+        next_y, next_x = FLOAT * dilation_y * x_y, FLOAT * dilation_x * x_x
         if integer(slots, _AVERAGE):
             factor = _ONE / np.float32(tall * broad)
             _pixel(source, next_y, next_x, high, wide, target, channels, _ZERO, factor, vadd, _sum)
