@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 
 from codl.graph import Graph
 from codl.plan.lower import lower
@@ -20,6 +21,15 @@ def halves() -> Assignment:
     parts = [info for info in find() if info.root == whole.id and info.id != whole.id]
     first, second = parts or (whole, whole)
     return choose(cpu=second.id, gpu=first.id)
+
+
+@cache
+def native_halves() -> Assignment:
+    """The same of this machine as a native device."""
+    pytest.importorskip("numba", reason="native devices need numba")
+    parts = [info.id for info in find() if info.root == "native:0" and info.id != "native:0"]
+    first, second = parts or ("native:0", "native:0")
+    return choose(cpu=second, gpu=first)
 
 
 def inputs_of(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from codl.plan.model import Plan
 from codl.real.devices import Assignment
 from codl.real.executor import Executor
 from tests.conformance.node_cases import ELEMENTWISE, EXCEPTIONS, OPERATORS, Case, cases, names
-from tests.opencl import halves
+from tests.opencl import halves, native_halves
 from tests.plans import placed, split
 
 HEIGHT, WIDTH, CHANNEL = Dimension.HEIGHT, Dimension.WIDTH, Dimension.OUTPUT_CHANNEL
@@ -29,9 +29,9 @@ SPLITS = {
 maps; tests/property cuts those)."""
 
 
-@pytest.fixture(scope="module")
-def devices() -> Assignment:
-    return halves()
+@pytest.fixture(scope="module", params=["opencl", "native"])
+def devices(request: pytest.FixtureRequest) -> Assignment:
+    return halves() if request.param == "opencl" else native_halves()
 
 
 def plans(graph: Graph) -> dict[str, Plan]:

@@ -17,12 +17,12 @@ from codl.ops import Dimension
 from codl.ops.launch import KernelProgram, Launch
 from codl.plan.lower import lower
 from codl.real import devices as real_devices
-from codl.real.devices import Assignment, choose, describe, find
+from codl.real.devices import choose, describe, find
 from codl.real.executor import Executor
 from codl.real.native.queue import Command, NativeQueue
 from codl.real.reference import max_relative_error
 from tests.graphs import residual
-from tests.opencl import executor_of, halves, inputs_of
+from tests.opencl import executor_of, halves, inputs_of, native_halves
 from tests.plans import placed, split
 
 abi = pytest.importorskip("codl.ops.native.abi", reason="native devices need numba")
@@ -34,12 +34,6 @@ HALVED = {
     "mapped": lambda graph: split(graph, Dimension.HEIGHT, sharing="mapped"),
     "copied": lambda graph: split(graph, Dimension.OUTPUT_CHANNEL, 0.6, sharing="copied"),
 }
-
-
-def native_halves() -> Assignment:
-    parts = [info.id for info in find() if info.root == "native:0" and info.id != "native:0"]
-    first, second = parts or ("native:0", "native:0")
-    return choose(cpu=second, gpu=first)
 
 
 @pytest.fixture(scope="module")
