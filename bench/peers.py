@@ -6,8 +6,9 @@ Every figure is the wall time of one call, from the caller's array to arrays tha
 of layout count. The contestants take turns, each in a process of its own that is stopped while the others run
 (`bench/turns.py`); in each turn one call is not counted (it pays for the other's caches and sleeping threads), and the
 median of the next ones, a tenth of a second of them, is. Ratios are medians of ratios of one round's turns. Engines
-that are not installed, or cannot read a network, are named with the reason. `codl` is the whole CPU device,
-`codl on two` the plan of `--planner` over its two halves. The first run on a machine calibrates it (minutes).
+that are not installed, or cannot read a network, are named with the reason. `codl` is the whole CPU device of OpenCL,
+`codl on two` the plan of `--planner` over its two halves, `codl native` the whole native device. The first run on a
+machine calibrates it for each (minutes).
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from turns import Contestant, Run, Unavailable
 
 from codl.io import atomic_path, write_json
 
-WHOLE, TWO = "codl", "codl on two"
+WHOLE, TWO, NATIVE = "codl", "codl on two", "codl native"
+OWN = (WHOLE, TWO, NATIVE)
 AGREES = 1e-3
 """Largest difference from ONNX Runtime's outputs, relative to the largest magnitude of each."""
 TARGETS: Mapping[str, float] = {"vgg16": 0.75, "yolov2": 0.75, "posenet": 0.75}
@@ -54,7 +56,7 @@ def contestants(
 ) -> tuple[dict[str, Contestant], dict[str, str]]:
     """What runs, by label; and why the others do not."""
     wanted: dict[str, tuple[Any, ...]] = {label: (load, path, data, threads) for label, (load, _) in PEERS.items()}
-    wanted |= {WHOLE: (_whole, path, data, planner), TWO: (_two, path, data, planner)}
+    wanted |= {label: (load, path, data, planner) for label, load in zip(OWN, (_whole, _two, _native), strict=True)}
     found: dict[str, Contestant] = {}
     missing: dict[str, str] = {}
     for label, (load, *arguments) in wanted.items():
@@ -74,6 +76,10 @@ def _whole(path: Path, data: np.ndarray, planner: str) -> Run:
 
 def _two(path: Path, data: np.ndarray, planner: str) -> Run:
     return _session(path, data, planner, None)
+
+
+def _native(path: Path, data: np.ndarray, planner: str) -> Run:
+    return _session(path, data, "gpu", ("native:0", "native:0"))
 
 
 def _session(path: Path, data: np.ndarray, planner: str, devices: tuple[str, str] | None) -> Run:
@@ -146,7 +152,7 @@ def measure(name: str, threads: int, seconds: float, planner: str) -> dict[str, 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: medians in ms (± half the interquartile range); codl's ratio to the fastest peer, and to the fastest of
     those whose outputs agree with ONNX Runtime's; codl's largest error."""
-    labels = [*PEERS, WHOLE, TWO]
+    labels = [*PEERS, *OWN]
     lines = [
         "| network | " + " | ".join(labels) + " | ratio | to those that agree | error |",
         "|" + " --- |" * (len(labels) + 4),
@@ -172,8 +178,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def best_ratio(row: Mapping[str, Any], key: str = "ratio") -> float:
-    """Of codl's faster way to the fastest peer, or with `agreeing_ratio` to the fastest that agrees."""
-    return min(float(row["contestants"][label][key]) for label in (WHOLE, TWO))
+    """Of codl's fastest way to the fastest peer, or with `agreeing_ratio` to the fastest that agrees."""
+    return min(float(row["contestants"][label][key]) for label in OWN if label in row["contestants"])
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -189,7 +195,7 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"worst: {name} {worst:.2f} (target {WORST}): {_met(worst <= WORST)}")
     wrong = [
         row["network"] for row in rows if "failed" not in row
-        and any(row["contestants"][label]["max_relative_error"] > AGREES for label in (WHOLE, TWO))
+        and any(row["contestants"][label]["max_relative_error"] > AGREES for label in OWN if label in row["contestants"])
     ]  # fmt: skip
     lines.append(f"outputs of codl that differ by more than {AGREES:g}: {', '.join(wrong) or 'none'}")
     return lines
