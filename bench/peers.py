@@ -195,7 +195,7 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"worst: {name} {worst:.2f} (target {WORST}): {_met(worst <= WORST)}")
     wrong = [
         row["network"] for row in rows if "failed" not in row
-        and any(row["contestants"][label]["max_relative_error"] > AGREES for label in OWN if label in row["contestants"])
+        and any(own["max_relative_error"] > AGREES for label, own in row["contestants"].items() if label in OWN)
     ]  # fmt: skip
     lines.append(f"outputs of codl that differ by more than {AGREES:g}: {', '.join(wrong) or 'none'}")
     return lines

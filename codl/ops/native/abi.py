@@ -28,6 +28,8 @@ from numba.core import cgutils
 from numba.core.datamodel.models import PrimitiveModel
 from numba.extending import intrinsic, lower_builtin, register_model, type_callable
 
+from codl.ops.native import cache  # noqa: F401  # says where compiled code is kept, before anything is compiled
+
 
 def _lanes() -> int:
     """Floats in a register of this machine."""

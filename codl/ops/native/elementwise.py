@@ -25,6 +25,7 @@ from codl.ops.native.combine import (
     vsmaller,
     vsub,
 )  # fmt: skip
+from codl.ops.native.lanes import gather
 from codl.ops.native.overlap import overlapping
 from codl.ops.window import FLOAT
 
@@ -79,8 +80,13 @@ def _copied(y: int, next_y: int, a: int, next_a: int, n: int, rows: int) -> None
 @inlined
 def _moved(y: int, next_y: int, step_y: int, a: int, next_a: int, step_a: int, n: int, rows: int) -> None:
     for _ in range(rows):
-        for i in range(n):
-            f32_store(y, i * step_y, f32(a, i * step_a))
+        if step_y == 1 and n >= LANES:
+            for i in range(0, n, LANES):
+                at = overlapping(i, LANES, n)
+                vstore(y, at, gather(a + FLOAT * at * step_a, step_a, LANES))
+        else:
+            for i in range(n):
+                f32_store(y, i * step_y, f32(a, i * step_a))
         y += next_y
         a += next_a
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codl.ops.native.abi import LANES, f32, f32_store, i32, inlined, integer, kernel, real, vload, vstore
+from codl.ops.native.abi import LANES, f32, f32_store, i32, integer, kernel, real, vload, vstore
 from codl.ops.native.calls import always_inlined
 from codl.ops.window import FLOAT
 
@@ -18,7 +18,7 @@ def _source(slots: int, axis: int, index: int) -> int:
     return i32(integer(slots, _TABLES), place - 1 + index) if place else index
 
 
-@inlined
+@always_inlined
 def _copied_row(slots: int, y: int, a: int, first: int, last: int) -> None:
     """Elements `first` to `last` of axis 0; y and a belong to element 0."""
     step_y, step_a, looked_up = integer(slots, _O), integer(slots, _STRIDES_A), integer(slots, _T)
@@ -32,7 +32,7 @@ def _copied_row(slots: int, y: int, a: int, first: int, last: int) -> None:
         f32_store(y, i * step_y, real(slots, _VALUE) if source < 0 else f32(a, source * step_a))
 
 
-@inlined
+@always_inlined
 def _empty_row(slots: int, y: int, first: int, last: int) -> None:
     value, step = real(slots, _VALUE), integer(slots, _O)
     for i in range(first, last):

@@ -15,7 +15,6 @@ from codl.ops.native.abi import (
     LANES,
     f32,
     f32_store,
-    inlined,
     integer,
     kernel,
     memory,
@@ -27,7 +26,8 @@ from codl.ops.native.abi import (
     vstore,
     vsum,
 )  # fmt: skip
-from codl.ops.native.activation import vactivate
+from codl.ops.native.activation import activate_row
+from codl.ops.native.calls import always_inlined, called, out_of_line
 from codl.ops.window import FLOAT
 
 (
@@ -44,14 +44,14 @@ _TOTALS = -(-_MOST // LANES) * LANES
 """Floats that hold the sums of all outputs computed at once: a vector each, then one float each, in whole vectors."""
 
 
-@inlined
+@always_inlined
 def _tap_rows(slots: int, row: int) -> tuple[int, int]:
     """First tap row of an output row that lies in the map, and the one after the last."""
     y, dilation = row * integer(slots, _STEP_Y) + integer(slots, _ORIGIN_Y), integer(slots, _DILATION_Y)
     return max(-(y // dilation), 0), min((integer(slots, _HEIGHT) - 1 - y) // dilation + 1, integer(slots, _KH))
 
 
-@inlined
+@always_inlined
 def _source(slots: int, image: int, row: int, column: int) -> Any:
     """Where the input of an output's first tap is, or would be beside the map."""
     y = row * integer(slots, _STEP_Y) + integer(slots, _ORIGIN_Y)
@@ -60,18 +60,20 @@ def _source(slots: int, image: int, row: int, column: int) -> Any:
     return integer(slots, _X) + FLOAT * (first + y * integer(slots, _X_Y) + x * integer(slots, _X_X))
 
 
-@inlined
+@always_inlined
 def _from(v: Any, first: int, numbers: Any) -> Any:
     """A vector with zeros before lane `first`: the last vector of some channels overlaps the one before it."""
     return vselect(numbers, splat(np.float32(first)), splat(_ZERO), v)
 
 
 def _tile(pixels: int, channels: int) -> Any:
-    """The sums of some neighbouring outputs, all tap columns of which lie in the map."""
+    """A function that computes the sums of `pixels` neighbouring outputs, all tap columns of which lie in the map.
+    `top` and `bottom`: their tap rows."""
     floats = pixels * channels * LANES
 
-    @inlined
-    def tile(slots: int, source: int, first_row: int, end_row: int, sums: int, numbers: Any) -> None:
+    @called
+    def tile(slots: int, source: int, top: int, bottom: int, sums: int, numbers: Any) -> None:
+        out_of_line()
         kw, depth = integer(slots, _KW), integer(slots, _DEPTH)
         step = integer(slots, _STEP_X) * integer(slots, _X_X)
         next_row = integer(slots, _DILATION_Y) * integer(slots, _X_Y)
@@ -81,7 +83,7 @@ def _tile(pixels: int, channels: int) -> Any:
         kept = memory(floats)
         for n in range(0, floats, LANES):
             vstore(kept, n, splat(_ZERO))
-        for ky in range(first_row, end_row):
+        for ky in range(top, bottom):
             for kx in range(kw):
                 x = source + FLOAT * (ky * next_row + kx * next_column)
                 w = integer(slots, _W) + FLOAT * (ky * kw + kx) * depth
@@ -106,31 +108,16 @@ def _tile(pixels: int, channels: int) -> Any:
 _tile_1, _tile_2, _tile_3, _tile_4 = (_tile(int(pixels_at_once(o)), o) for o in range(1, MOST_CHANNELS + 1))
 
 
-@inlined
-def _inner(slots: int, image: int, row: int, column: int, sums: int, numbers: Any) -> None:
-    """The sums of PIXELS neighbouring outputs, all tap columns of which lie in the map."""
-    channels, source = integer(slots, _CHANNELS), _source(slots, image, row, column)
-    first, end = _tap_rows(slots, row)
-    if channels == 1:
-        _tile_1(slots, source, first, end, sums, numbers)
-    elif channels == 2:
-        _tile_2(slots, source, first, end, sums, numbers)
-    elif channels == 3:
-        _tile_3(slots, source, first, end, sums, numbers)
-    else:
-        _tile_4(slots, source, first, end, sums, numbers)
-
-
-@inlined
-def _edge(slots: int, image: int, row: int, column: int, count: int, sums: int, numbers: Any) -> None:
+@always_inlined
+def _edge(
+    slots: int, source: int, column: int, count: int, top: int, bottom: int, sums: int, numbers: Any
+) -> None:
     """The sums of `count` neighbouring outputs, of those taps that lie in the map."""
     channels, depth, kw = integer(slots, _CHANNELS), integer(slots, _DEPTH), integer(slots, _KW)
     step, width = integer(slots, _STEP_X), integer(slots, _WIDTH)
-    source = _source(slots, image, row, column)
     for n in range(count * channels):
         vstore(sums, n * LANES, splat(_ZERO))
-    first_row, end_row = _tap_rows(slots, row)
-    for ky in range(first_row, end_row):
+    for ky in range(top, bottom):
         for kx in range(kw):
             in_x = column * step + integer(slots, _ORIGIN_X) + kx * integer(slots, _DILATION_X)
             row_at = ky * integer(slots, _DILATION_Y) * integer(slots, _X_Y)
@@ -144,7 +131,7 @@ def _edge(slots: int, image: int, row: int, column: int, count: int, sums: int, 
                         vstore(sums, n, _dot(at, w, depth, vload(sums, n), numbers))
 
 
-@inlined
+@always_inlined
 def _dot(x: int, w: int, depth: int, total: Any, numbers: Any) -> Any:
     """A vector of sums plus the products of `depth` floats."""
     whole = depth // LANES * LANES
@@ -156,7 +143,7 @@ def _dot(x: int, w: int, depth: int, total: Any, numbers: Any) -> Any:
     return total
 
 
-@inlined
+@always_inlined
 def _finish(slots: int, image: int, row: int, column: int, count: int, sums: int, totals: int) -> None:
     """Write `count` neighbouring outputs from their sums, a vector each."""
     channels = integer(slots, _CHANNELS)
@@ -165,8 +152,7 @@ def _finish(slots: int, image: int, row: int, column: int, count: int, sums: int
             n = p * channels + o
             f32_store(totals, n, vsum(vload(sums, n * LANES)) + f32(integer(slots, _B), o))
     code, alpha, beta = integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
-    for n in range(0, count * channels, LANES):
-        vstore(totals, n, vactivate(vload(totals, n), code, alpha, beta))
+    activate_row(totals, totals, _TOTALS, code, alpha, beta)
     first = integer(slots, _Y_OFFSET) + image * integer(slots, _Y_N) + row * integer(slots, _Y_Y)
     y = integer(slots, _Y) + FLOAT * (first + column * integer(slots, _Y_X))
     for p in range(count):
@@ -174,7 +160,7 @@ def _finish(slots: int, image: int, row: int, column: int, count: int, sums: int
             f32_store(y, p * integer(slots, _Y_X) + o * integer(slots, _Y_C), f32(totals, p * channels + o))
 
 
-@inlined
+@always_inlined
 def _inner_columns(slots: int) -> tuple[int, int]:
     """The first output column all tap columns of which lie in the map, and the one after the last."""
     step, origin, columns = integer(slots, _STEP_X), integer(slots, _ORIGIN_X), integer(slots, _COLUMNS)
@@ -184,7 +170,7 @@ def _inner_columns(slots: int) -> tuple[int, int]:
     return first, end if end - first >= integer(slots, _PIXELS) else first
 
 
-@inlined
+@always_inlined
 def _tile_at(slots: int, column: int, left: int, right: int) -> tuple[int, int]:
     """First column and number of the outputs computed together with that at `column`, of those in a row that nothing
     has computed before; columns from `left` to `right` are the inner ones."""
@@ -194,7 +180,7 @@ def _tile_at(slots: int, column: int, left: int, right: int) -> tuple[int, int]:
     return column, min(pixels, (left if column < left else columns) - column)
 
 
-@inlined
+@always_inlined
 def _lane_numbers() -> Any:
     """The vector 0, 1, 2, ..."""
     numbers = memory(LANES)
@@ -205,18 +191,26 @@ def _lane_numbers() -> Any:
 
 @kernel("CHANNELS", "PIXELS", "ACTIVATION")
 def narrow(slots: int, i: int, j: int, k: int) -> None:
-    at_once, columns = integer(slots, _AT_ONCE), integer(slots, _COLUMNS)
+    at_once, columns, channels = integer(slots, _AT_ONCE), integer(slots, _COLUMNS), integer(slots, _CHANNELS)
     left, right = _inner_columns(slots)
     sums, totals, numbers = memory(_SUMS), memory(_TOTALS), _lane_numbers()
     for n in range(_TOTALS):
         f32_store(totals, n, _ZERO)
     for row in range(i * at_once, min((i + 1) * at_once, integer(slots, _ROWS))):
+        top, bottom = _tap_rows(slots, row)
         column = 0
         while column < columns:
             first, count = _tile_at(slots, column, left, right)
-            if left <= column < right:
-                _inner(slots, k, row, first, sums, numbers)
+            source = _source(slots, k, row, first)
+            if column < left or column >= right:
+                _edge(slots, source, first, count, top, bottom, sums, numbers)
+            elif channels == 1:
+                _tile_1(slots, source, top, bottom, sums, numbers)
+            elif channels == 2:
+                _tile_2(slots, source, top, bottom, sums, numbers)
+            elif channels == 3:
+                _tile_3(slots, source, top, bottom, sums, numbers)
             else:
-                _edge(slots, k, row, first, count, sums, numbers)
+                _tile_4(slots, source, top, bottom, sums, numbers)
             _finish(slots, k, row, first, count, sums, totals)
             column = first + count

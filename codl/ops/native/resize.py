@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from codl.ops.native.abi import LANES, f32, f32_store, i32, inlined, integer, kernel, splat, vload, vstore
+from codl.ops.native.abi import LANES, f32, f32_store, i32, integer, kernel, splat, vload, vstore
 from codl.ops.native.calls import always_inlined
 from codl.ops.native.overlap import overlapping
 from codl.ops.window import FLOAT
@@ -23,23 +23,29 @@ def _mix(x: Any, y: Any, rest: Any, weight: Any) -> Any:
     return x * rest + y * weight
 
 
-@inlined
-def _elements(slots: int, y: int, near: int, far: int, left: int, right: int, along: Any, down: Any) -> None:
-    """All of axis 0 from 4 sources: `near` and `far` are the two of axis 2, `left` and `right` offsets on axis 1."""
-    n, step_y, step_a = integer(slots, _N0), integer(slots, _O0), integer(slots, _A0)
-    if step_y == 1 and step_a == 1 and n >= LANES:
-        ahead, back, up, below = splat(along), splat(_ONE - along), splat(_ONE - down), splat(down)
-        for i in range(0, n, LANES):
-            at = overlapping(i, LANES, n)
-            upper = _mix(vload(near, left + at), vload(near, right + at), back, ahead)
-            lower = _mix(vload(far, left + at), vload(far, right + at), back, ahead)
-            vstore(y, at, _mix(upper, lower, up, below))
-    else:
-        for i in range(n):
-            at = i * step_a
-            upper = _mix(f32(near, left + at), f32(near, right + at), _ONE - along, along)
-            lower = _mix(f32(far, left + at), f32(far, right + at), _ONE - along, along)
-            f32_store(y, i * step_y, _mix(upper, lower, _ONE - down, down))
+@always_inlined
+def _vectors(n: int, y: int, near: int, far: int, left: int, right: int, along: Any, down: Any) -> None:
+    """All n elements of axis 0, at least LANES, where they lie side by side.
+
+    `near` and `far` are the two sources of axis 2, `left` and `right` the offsets of the two of axis 1.
+    """
+    back, ahead, up, below = splat(_ONE - along), splat(along), splat(_ONE - down), splat(down)
+    for i in range(0, n, LANES):
+        at = overlapping(i, LANES, n)
+        upper = _mix(vload(near, left + at), vload(near, right + at), back, ahead)
+        lower = _mix(vload(far, left + at), vload(far, right + at), back, ahead)
+        vstore(y, at, _mix(upper, lower, up, below))
+
+
+@always_inlined
+def _floats(slots: int, y: int, near: int, far: int, left: int, right: int, along: Any, down: Any) -> None:
+    """The same wherever they lie."""
+    step_y, step_a = integer(slots, _O0), integer(slots, _A0)
+    for i in range(integer(slots, _N0)):
+        at = i * step_a
+        upper = _mix(f32(near, left + at), f32(near, right + at), _ONE - along, along)
+        lower = _mix(f32(far, left + at), f32(far, right + at), _ONE - along, along)
+        f32_store(y, i * step_y, _mix(upper, lower, _ONE - down, down))
 
 
 @kernel()
@@ -54,9 +60,13 @@ def linear(slots: int, i: int, j: int, k: int) -> None:
         down = f32(weights, low2 + j)
     image = integer(slots, _A) + FLOAT * (integer(slots, _A_AT) + k * integer(slots, _A3))
     y = integer(slots, _OUT) + FLOAT * (integer(slots, _OUT_AT) + k * integer(slots, _O3) + j * integer(slots, _O2))
-    chunk = integer(slots, _CHUNK1)
+    near, far = image + FLOAT * top * step2, image + FLOAT * bottom * step2
+    n, chunk = integer(slots, _N0), integer(slots, _CHUNK1)
+    vectors = n >= LANES and integer(slots, _O0) == 1 and integer(slots, _A0) == 1
     for i1 in range(i * chunk, min((i + 1) * chunk, integer(slots, _N1))):
         left, right = i32(tables, low1 + i1) * step1, i32(tables, high1 + i1) * step1
-        target = y + FLOAT * i1 * integer(slots, _O1)
-        near, far = image + FLOAT * top * step2, image + FLOAT * bottom * step2
-        _elements(slots, target, near, far, left, right, f32(weights, low1 + i1), down)
+        along, target = f32(weights, low1 + i1), y + FLOAT * i1 * integer(slots, _O1)
+        if vectors:
+            _vectors(n, target, near, far, left, right, along, down)
+        else:
+            _floats(slots, target, near, far, left, right, along, down)
