@@ -25,7 +25,7 @@ from codl.ops.native.abi import (
     vselect,
     vstore,
     vsum,
-)  # fmt: skip
+)
 from codl.ops.native.activation import activate_row
 from codl.ops.native.calls import always_inlined, called, out_of_line
 from codl.ops.window import FLOAT
@@ -109,9 +109,7 @@ _tile_1, _tile_2, _tile_3, _tile_4 = (_tile(int(pixels_at_once(o)), o) for o in 
 
 
 @always_inlined
-def _edge(
-    slots: int, source: int, column: int, count: int, top: int, bottom: int, sums: int, numbers: Any
-) -> None:
+def _edge(slots: int, source: int, column: int, count: int, top: int, bottom: int, sums: int, numbers: Any) -> None:
     """The sums of `count` neighbouring outputs, of those taps that lie in the map."""
     channels, depth, kw = integer(slots, _CHANNELS), integer(slots, _DEPTH), integer(slots, _KW)
     step, width = integer(slots, _STEP_X), integer(slots, _WIDTH)
@@ -152,7 +150,7 @@ def _finish(slots: int, image: int, row: int, column: int, count: int, sums: int
             n = p * channels + o
             f32_store(totals, n, vsum(vload(sums, n * LANES)) + f32(integer(slots, _B), o))
     code, alpha, beta = integer(slots, _ACTIVATION), real(slots, _P), real(slots, _Q)
-    activate_row(totals, totals, _TOTALS, code, alpha, beta)
+    activate_row(totals, totals, -(-count * channels // LANES) * LANES, code, alpha, beta)  # whole vectors
     first = integer(slots, _Y_OFFSET) + image * integer(slots, _Y_N) + row * integer(slots, _Y_Y)
     y = integer(slots, _Y) + FLOAT * (first + column * integer(slots, _Y_X))
     for p in range(count):
