@@ -135,7 +135,7 @@ def reduce(slots: int, i: int, j: int, k: int) -> None:
     sign = -_ONE if kind == _MINIMUM else _ONE
     scale = sign * real(slots, _SCALE)
     first, end = i * chunk, min((i + 1) * chunk, integer(slots, _N0))
-    # the last index of groups of vectors, and of single vectors, plus one
+    # indices where groups of vectors end, and where single vectors do
     many = first + ((end - first) // (_MANY * LANES) * _MANY * LANES if a0 == o0 == 1 else 0)
     one = many + ((end - many) // LANES * LANES if a0 == o0 == 1 else 0)
     for n in range(first, many, _MANY * LANES):
