@@ -38,7 +38,7 @@ _B, _B_AT, _STRIDES_B = 28, 29, 30  # only with a binary kind
 @inlined
 def _offset(slots: int, strides: int, i0: int, i1: int, rest: int) -> int:
     """Where the element is with indices i0, i1 and, over axes 2 to 5, `rest`; its six strides begin at a slot."""
-    offset = i0 * integer(slots, strides) + i1 * integer(slots, strides + 1)
+    offset: int = i0 * integer(slots, strides) + i1 * integer(slots, strides + 1)
     for axis in range(2, 6):
         n = integer(slots, _N + axis)
         offset += rest % n * integer(slots, strides + axis)
