@@ -94,8 +94,11 @@ class Workspace:
             self.graphs[model] = models.load(model, shapes=self.shapes)
         return self.graphs[model]
 
-    def prepare(self, model: str, planner: str) -> Prepared:
+    def prepare(self, model: str, planner: str, believed: CostModel | None = None) -> Prepared:
         """Plan a model and lower the plan.
+
+        Args:
+            believed: the costs that the planner decides by, if not those of the hardware, by which the run is judged.
 
         Raises:
             InputError, UncalibratedError: unknown model or planner; the hardware cannot predict an operator.
@@ -104,7 +107,7 @@ class Workspace:
         plan = make_plan(
             graph,
             self.hardware,
-            CostModel(self.hardware, graph),
+            believed or CostModel(self.hardware, graph),
             planner,
             data_type=self.data_type,
             objective=self.objective,
