@@ -162,7 +162,7 @@ def _optimal(problem: Problem) -> list[Chain]:
 
     def others() -> Iterator[list[Chain]]:
         decided = greedy(problem, BOTH)
-        for decisions in (decided.chained, decided.alone):
+        for decisions in (decided.chained, decided.alone, singles(problem, H), singles(problem, OC)):
             yield [decision.chain(problem) for decision in decisions]
 
     return optimal_chains(problem, others)

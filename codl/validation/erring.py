@@ -16,9 +16,6 @@ from statistics import mean
 from codl.scenario import load as load_scenario
 from codl.validation.simulated import KIRIN, MODELS, Runs
 
-REDRAWS = 16
-"""Sets of errors that a latency is the mean over. A planner had one, which nobody knows."""
-
 
 @dataclass(frozen=True, slots=True)
 class ErringFigure:
@@ -60,8 +57,9 @@ class ErringGroup:
     exact_mean_error: float
 
 
-def erring_figures(phones: Iterable[str], runs: Runs, redraws: int = REDRAWS) -> list[ErringFigure]:
-    """Every published co-executed latency of these phones."""
+def erring_figures(phones: Iterable[str], runs: Runs, redraws: int) -> list[ErringFigure]:
+    """Every published co-executed latency of these phones, with so many sets of errors: a planner had one, which nobody
+    knows."""
     found = []
     for phone in phones:
         scenario = load_scenario(phone)

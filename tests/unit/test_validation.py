@@ -91,7 +91,7 @@ def test_rows_of_erring_planners_are_summed_up_beside_exact_ones(found: Validati
 def test_the_command_adds_the_erring_planner_and_keeps_what_it_said(
     found: Validation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codl.cli.validating.run_validation", lambda folder: found)
+    monkeypatch.setattr("codl.cli.validating.run_validation", lambda folder, redraws: found)
     document = json.loads(CliRunner().invoke(app, ["validate", "--json"], catch_exceptions=False).stdout)
     assert set(document) == {"figures", "groups", "null_models", "claims", "choices", "erring_planner"}
     assert {row["planner"] for row in document["figures"]} == {"cpu", "gpu", "codl", "published plan"}
