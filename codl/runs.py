@@ -107,8 +107,9 @@ class Workspace:
         plan = make_plan(
             graph,
             self.hardware,
-            believed or CostModel(self.hardware, graph),
+            CostModel(self.hardware, graph),
             planner,
+            believed=believed,
             data_type=self.data_type,
             objective=self.objective,
         )

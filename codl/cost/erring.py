@@ -34,8 +34,7 @@ class ErringCosts(CostModel):
     computed there.
 
     Operators that are alike (`Graph.alike`) have one factor: a predictor that sees kinds and sizes cannot tell them
-    apart. Sharing is not perturbed. Not modelled: that the authors' predictors were trained on kernels of up to 7x7 and
-    are worse for larger ones (the 9x9 of fst).
+    apart. Sharing is not perturbed.
 
     Args:
         errors: by processor, the factor of each number of `Graph.alike`.
@@ -60,10 +59,10 @@ class ErringCosts(CostModel):
         kinds, width = len(set(graph.alike.values())), spread() if sigma is None else sigma
         return cls(hardware, graph, {name: np.exp(width * rng.standard_normal(kinds)) for name in hardware.processors})
 
-    def with_data_types(
-        self, data_types: Mapping[str, str], operators: Mapping[str, Mapping[str, str]] | None = None
+    def _on(
+        self, hardware: Hardware, data_types: Mapping[str, str], operators: Mapping[str, Mapping[str, str]] | None
     ) -> ErringCosts:
-        return ErringCosts(self.hardware, self.graph, self.errors, data_types, operators)
+        return ErringCosts(hardware, self.graph, self.errors, data_types, operators)
 
     def bias(self, node: Node, processor: str) -> float:
         return float(self.errors[processor][self.graph.alike[node.name]])

@@ -15,7 +15,7 @@ from codl.cost.choice import matcher
 from codl.cost.features import form, launches, traffic
 from codl.errors import UncalibratedError
 from codl.graph import Graph, Node
-from codl.hardware import Hardware, Kernel
+from codl.hardware import Hardware, Kernel, as_predicted
 from codl.ops import REGISTRY
 from codl.ops.spec import Work
 from codl.region import Region
@@ -117,7 +117,18 @@ class CostModel:
         self, data_types: Mapping[str, str], operators: Mapping[str, Mapping[str, str]] | None = None
     ) -> CostModel:
         """The costs of the same graph on the same hardware with other layouts."""
-        return CostModel(self.hardware, self.graph, data_types, operators)
+        return self._on(self.hardware, data_types, operators)
+
+    def as_predicted(self) -> CostModel:
+        """What a planner counts with that decides by latency predictors: this model, or where the hardware says that
+        predictors know less, one that does."""
+        seen = as_predicted(self.hardware)
+        return self if seen is self.hardware else self._on(seen, self.data_types, self.operators)
+
+    def _on(
+        self, hardware: Hardware, data_types: Mapping[str, str], operators: Mapping[str, Mapping[str, str]] | None
+    ) -> CostModel:
+        return CostModel(hardware, self.graph, data_types, operators)
 
     def data_type(self, node: Node, processor: str) -> str:
         """What an operator's kernels on a processor read and write.
