@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from codl.hardware.schema import Hardware
 from codl.hardware.library import Kernel
+from codl.hardware.schema import Hardware
 
 _AXES = ("kernel_h", "kernel_w")
 
 
 def as_predicted(hardware: Hardware) -> Hardware:
-    """The hardware as predictors see it that were trained on convolutions up to a size (`Library.predicted_up_to`): they
-    take larger ones for convolutions of that size with more taps. The very same hardware where there is no such limit.
+    """The hardware as predictors see it that were trained on convolutions up to a size (`Library.predicted_up_to`).
+
+    They take larger ones for convolutions of that size with more taps. Where there is no limit, `hardware` itself.
     """
     library = hardware.libraries[hardware.library]
     limit = library.predicted_up_to
