@@ -94,8 +94,11 @@ class Workspace:
             self.graphs[model] = models.load(model, shapes=self.shapes)
         return self.graphs[model]
 
-    def prepare(self, model: str, planner: str) -> Prepared:
+    def prepare(self, model: str, planner: str, believed: CostModel | None = None) -> Prepared:
         """Plan a model and lower the plan.
+
+        Args:
+            believed: the costs that the planner decides by, if not those of the hardware, by which the run is judged.
 
         Raises:
             InputError, UncalibratedError: unknown model or planner; the hardware cannot predict an operator.
@@ -106,6 +109,7 @@ class Workspace:
             self.hardware,
             CostModel(self.hardware, graph),
             planner,
+            believed=believed,
             data_type=self.data_type,
             objective=self.objective,
         )

@@ -175,8 +175,9 @@ class BatchCosts:
         costs = np.empty((len(processors), ends[-1], 4))
         for processor, found in zip(processors, costs, strict=True):
             found[:] = np.inf
+            biases = works.spread([self.cost.bias(node, processor) for node, _ in asked])
             for candidate, chosen in self._users(asked, works, processor):
-                self._evaluate(candidate, processor, works, chosen, found)
+                self._evaluate(candidate, processor, works, chosen, biases, found)
             for missing in np.flatnonzero(np.isinf(found[:, 0]))[:1].tolist():
                 index = int(np.searchsorted(ends, missing, side="right"))
                 node, ranges = asked[index]
@@ -206,11 +207,13 @@ class BatchCosts:
                     yield candidate, chosen
 
     def _evaluate(
-        self, candidate: _Candidate, processor: str, works: Works, chosen: NDArray[np.int64], found: Floats
-    ) -> None:
+        self, candidate: _Candidate, processor: str, works: Works, chosen: NDArray[np.int64], biases: Floats,
+        found: Floats,
+    ) -> None:  # fmt: skip
         """Note what a kernel costs where that is less than what is known."""
         hardware = self.cost.hardware
         seconds, nbytes = candidate.predict(_Some(works, chosen))
+        seconds = seconds * biases.take(chosen)
         joules = seconds * hardware.processors[processor].active_power + nbytes * hardware.memory.energy
         rows = np.empty((len(chosen), 4))
         for column, values in enumerate((seconds * NS, nbytes, joules, self._number(candidate.kernel.algorithm))):

@@ -79,6 +79,9 @@ class Library(Section):
     """`first`: the first kernel whose conditions hold (a framework's rules). `fastest`: the one predicted fastest."""
     base: str | None = None
     """The library that provides the kernels of processors which this one leaves out."""
+    predicted_up_to: CountOrNone = 0
+    """Taps along an axis of the largest convolution that planners' latency predictors were trained on; 0 for no limit
+    (see `codl.hardware.predicted`)."""
     dispatch: dict[str, Seconds] = {}
     """By processor: time between kernels of a queue that no kernel's own latency shows."""
     start: dict[str, Seconds] = {}

@@ -35,6 +35,7 @@ def make_plan(
     delta: float = 0.3,
     ratio_step: float = 0.1,
     objective: str = "latency",
+    believed: CostModel | None = None,
 ) -> Plan:
     """A plan for a graph on a hardware description.
 
@@ -45,6 +46,7 @@ def make_plan(
         delta: largest difference between a chain's ratio and its operators' own (planner `codl`).
         ratio_step: distance of the ratios that are tried (`h`, `oc`, `hybrid`, `codl`).
         objective: `latency`, `energy` (of the whole device, idle power included) or `edp`, their product.
+        believed: the costs that the planner decides by, where it is not to know those that its plan is priced with.
 
     Raises:
         InputError: an unknown planner, data type or objective, or a number out of range.
@@ -53,8 +55,16 @@ def make_plan(
     if objective not in OBJECTIVES:
         raise InputError(f"unknown objective {objective!r}; allowed: {', '.join(OBJECTIVES)}")
     started = time.perf_counter()
-    problem = make_problem(graph, hardware, cost, planner, data_type=data_type, delta=delta, ratio_step=ratio_step)
-    return problem.plan(planner, _search(PLANNERS[planner], problem, objective), started)
+    believed = believed or cost
+    if planner in PREDICTING:
+        believed = believed.as_predicted()
+
+    def posed(costs: CostModel) -> Problem:
+        return make_problem(graph, hardware, costs, planner, data_type=data_type, delta=delta, ratio_step=ratio_step)
+
+    problem = posed(cost)
+    decided = _search(PLANNERS[planner], problem if believed is cost else posed(believed), objective)
+    return problem.plan(planner, decided, started)
 
 
 def make_problem(
@@ -162,7 +172,7 @@ def _optimal(problem: Problem) -> list[Chain]:
 
     def others() -> Iterator[list[Chain]]:
         decided = greedy(problem, BOTH)
-        for decisions in (decided.chained, decided.alone):
+        for decisions in (decided.chained, decided.alone, singles(problem, H), singles(problem, OC)):
             yield [decision.chain(problem) for decision in decisions]
 
     return optimal_chains(problem, others)
@@ -179,3 +189,6 @@ PLANNERS: dict[str, Planner] = {
     "optimal": _optimal,
 }
 """Every planner by the name that the command line uses."""
+
+PREDICTING = frozenset({"h", "oc", "hybrid", "codl"})
+"""The paper's planners, which decide by its latency predictors."""

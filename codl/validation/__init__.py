@@ -14,9 +14,13 @@ from statistics import mean
 from codl.plan.published import agreement
 from codl.scenario import load as load_scenario
 from codl.validation.claims import Claim, claims
+from codl.validation.erring import ErringFigure, erring_figures, erring_groups
 from codl.validation.simulated import KIRIN, MODELS, PHONES, PLANS, Runs
 
-__all__ = ["PHONES", "PLANS", "Choice", "Claim", "Figure", "Null", "Validation", "headline", "validate"]
+__all__ = [
+    "PHONES", "PLANS", "Choice", "Claim", "ErringFigure", "Figure", "Null", "Validation", "erring_groups", "headline",
+    "validate",
+]  # fmt: skip
 
 REPLAY = "published plan"
 
@@ -71,6 +75,8 @@ class Validation:
     choices: tuple[Choice, ...]
     nulls: tuple[Null, ...] = ()
     claims: tuple[Claim, ...] = ()
+    erring: tuple[ErringFigure, ...] = ()
+    """The headline again, with a planner that errs; empty where nobody asked for it."""
 
     def groups(self) -> list[tuple[str, int, float, float]]:
         """(group, rows, mean absolute error, mean signed error) of each kind of figure."""
@@ -85,12 +91,13 @@ class Validation:
         return [(name, len(e), mean(map(abs, e)), mean(e)) for name, e in rows.items() if e]
 
 
-def validate(phones: Iterable[str] = PHONES, folder: Path | None = None) -> Validation:
-    """Simulate every published latency of these phones, replay the authors' plans where they are known, and check the
-    paper's claims.
+def validate(phones: Iterable[str] = PHONES, folder: Path | None = None, redraws: int = 0) -> Validation:
+    """Simulate every published latency of these phones, replay the authors' plans where they are known, check the
+    paper's claims, and predict the headline also with a planner that errs, if asked for.
 
     Args:
         folder: with other hardware files of the phones, such as `tools/fit_phones.py --output` writes.
+        redraws: sets of errors of that planner; 0 leaves it out.
 
     Raises:
         FileError, SchemaError: a hardware file is missing or wrong.
@@ -104,7 +111,8 @@ def validate(phones: Iterable[str] = PHONES, folder: Path | None = None) -> Vali
             figures.append(figure)
             choices.append(choice)
     nulls = tuple(_null(phone, figures) for phone in phones)
-    return Validation(tuple(figures), tuple(choices), nulls, tuple(claims(runs, phones)))
+    erring = tuple(erring_figures(phones, runs, redraws)) if redraws else ()
+    return Validation(tuple(figures), tuple(choices), nulls, tuple(claims(runs, phones)), erring)
 
 
 def headline(folder: Path | None, cells: Iterable[tuple[str, str]]) -> list[Figure]:

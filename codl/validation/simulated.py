@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from codl import hardware as hw
+from codl.cost.erring import ErringCosts
 from codl.runs import IDEAL, Prepared, Row, Workspace, simulated_row
 
 SNAPDRAGONS, KIRIN = ("sd855", "sd865", "sd888"), "kirin990"
@@ -43,6 +44,13 @@ class Runs:
         if key not in self._prepared:
             self._prepared[key] = self.workspace(phone).prepare(f"paper/{model}", planner)
         return self._prepared[key]
+
+    def misplanned_ms(self, phone: str, model: str, redraw: int) -> float:
+        """Simulated latency of `codl`'s plan by predictions that err, simulated with the costs that are not perturbed.
+        Every redraw has errors of its own, the same on each call."""
+        workspace, name = self.workspace(phone), f"paper/{model}"
+        believed = ErringCosts.drawn(workspace.hardware, workspace.graph(name), f"{phone} {model} {redraw}")
+        return workspace.prepare(name, "codl", believed).simulate().latency_ns / 1e6
 
     def has_plan(self, phone: str, model: str) -> bool:
         """Whether the authors' plan is known."""

@@ -123,6 +123,23 @@ def test_optimal_never_loses(data: st.DataObject) -> None:
             assert best <= make_plan(graph, cost.hardware, cost, planner).predicted_ms * (1 + 1e-9)
 
 
+def test_where_the_search_gives_up_no_simpler_plan_is_better() -> None:
+    """Three tensors are wanted in the end, in more states than the search keeps; output channels alone win here."""
+    build = Builder((1, 1, 5, 6))
+    convolved = build.conv("x", 7, 1)
+    graph = build.graph(build.add(convolved, convolved), build.conv("x", 1, 1), build.relu(convolved))
+    machine = hardware("copied", None, output_channel=1, height=1)
+    cost = FakeCost(
+        machine, graph, rates={"gpu": 0.3, "cpu": 0.5}, launch=0.0, sync=30.0, bound_sync=0.0, fixed=50.0, per_byte=0.0
+    )
+    search = Search(Problem(graph, machine, cost))
+    search.chains()
+    assert not search.exact
+    found = {p: make_plan(graph, machine, cost, p).predicted_ms for p in PLANNERS if p != "mulayer"}
+    assert found["oc"] < min(found["codl"], found["hybrid"]), "or else this example shows nothing"
+    assert found["optimal"] == min(found.values())
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_latency_sums_what_lowering_makes(data: st.DataObject) -> None:
