@@ -1,7 +1,9 @@
 """Convolution and matrix product as implicit GEMM: twin of `cl/conv_tile.cl`, which describes layouts and blocking.
 
 Where a register tile's pixels and channels are whole and the activation is a clamp, as nearly everywhere, sums go from
-registers to the output; else through memory, vector by vector.
+registers to the output, with what is added before the activation; else a tile is finished in memory.
+
+`_locate`, `_gather` and `_finish` are calls, since each keeps its own numbers in registers; in line they were slower.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from codl.ops.native.abi import (
     splatted,
     vload,
     vstore,
-)  # fmt: skip
+)
 from codl.ops.native.activation import activate_row
-from codl.ops.native.calls import always_inlined
+from codl.ops.native.calls import always_inlined, called, once, out_of_line
 from codl.ops.native.register_tile import (
     AFTER,
     BEFORE,
@@ -48,10 +50,10 @@ from codl.ops.native.register_tile import (
     integer_store,
     load_vector,
     number,
- prefetch,
+    prefetch,
     put,
     store_vector,
-)  # fmt: skip
+)
 from codl.ops.native.register_tile import products as sums_of_products
 from codl.ops.tile.cpu import BLOCKS, CHUNK, CHUNK_OF_ONE
 from codl.ops.window import FLOAT
@@ -85,13 +87,16 @@ _LISTS = 7 * _MOST * WORD // FLOAT
 
 # -- the register tile -------------------------------------------------------------------------------------------------
 
-_VARIANTS = tuple(Tile(*each) for each in product((PIXELS, 1), (2, 1), (4, 2)))
+_VARIANTS = tuple(
+    Tile(pixels, halves, weight_bytes, row)
+    for (pixels, row), halves, weight_bytes in product(((PIXELS, _ROW), (PIXELS, None), (1, None)), (2, 1), (4, 2))
+)
 
 
-@always_inlined
-def _variant(pixels: int, halves: int, weight_bytes: int) -> int:
+@once
+def _variant(pixels: int, in_place: bool, halves: int, weight_bytes: int) -> int:
     """The index in `_VARIANTS`."""
-    return 4 * (pixels == 1) + 2 * (halves == 1) + (weight_bytes == 2)
+    return (8 if pixels == 1 else 4 * in_place) + 2 * (halves == 1) + (weight_bytes == 2)
 
 
 @intrinsic
@@ -124,8 +129,8 @@ def _products(
                 return [(found[i], builder.add(shift, number(half))) for i, half in each]
 
             with builder.if_then(adds):  # in time: after the loop the processor would wait for each pixel's
-                for others in vectors(added, added_shift)[:: tile.halves]:
-                    prefetch(builder, element(builder, *others))
+                for pixel in vectors(added, added_shift)[:: tile.halves]:
+                    prefetch(builder, element(builder, *pixel))
             begins = [builder.add(builder.mul(start_apart, number(i)), number(half)) for i, half in each]
             begin = [load_vector(builder, start, at) for at in begins]
             sums = sums_of_products(builder, tile, Factors(a, apart, w, steps), begin)
@@ -151,7 +156,7 @@ def _products(
 # -- inputs ------------------------------------------------------------------------------------------------------------
 
 
-@always_inlined
+@once
 def _copy(to: int, x: int, n: int, limit: int) -> None:
     """Copy n floats; may write up to LANES - 1 floats beyond them, and reads beyond them up to address `limit`."""
     whole = n // LANES * LANES
@@ -171,10 +176,11 @@ def _zero(to: int, n: int) -> None:
         vstore(to, i, splat(ZERO))
 
 
-@always_inlined
-def _locate(slots: int, lists: int, first: int, count: int, group: int) -> bool:
+@called
+def _locate(slots: int, lists: int, first: int, count: int, group: int) -> Any:
     """Fill the lists for `count` pixels from `first` on; whether their inputs can be read in place: there is one tap,
     and pixel follows pixel in memory."""
+    out_of_line()
     rows, columns, depth = integer(slots, _ROWS), integer(slots, _COLUMNS), integer(slots, _DEPTH)
     x_n, x_y, x_x = integer(slots, _X_N), integer(slots, _X_Y), integer(slots, _X_X)
     y_n, y_y, y_x = integer(slots, _Y_N), integer(slots, _Y_Y), integer(slots, _Y_X)
@@ -222,9 +228,10 @@ def _locate(slots: int, lists: int, first: int, count: int, group: int) -> bool:
     return in_place
 
 
-@always_inlined
+@called
 def _gather(slots: int, lists: int, stage: int, count: int, k0: int, k1: int) -> None:
     """Copy the inputs of `count` pixels for k from k0 to k1 to `stage`."""
+    out_of_line()
     kw, depth = integer(slots, _KW), integer(slots, _DEPTH)
     x_y, x_x, x_c = integer(slots, _X_Y), integer(slots, _X_X), integer(slots, _X_C)
     height, width = integer(slots, _HEIGHT), integer(slots, _WIDTH)
@@ -238,15 +245,16 @@ def _gather(slots: int, lists: int, stage: int, count: int, k0: int, k1: int) ->
         kx = tap - ky * kw
         shift = (ky * dilation_y * x_y + kx * dilation_x * x_x + c * x_c) * FLOAT
         length = min((kw - kx if dense else 1) * depth - c, k1 - k)
+        vectors = (length + LANES - 1) // LANES
         last = kx + (c + length - 1) // depth  # the segment's last tap column
         for m in range(count):
             target, source = stage + (m * _ROW + k - k0) * FLOAT, integer(lists + _FROM, m) + shift
             if integer(lists + _INNER, m) != 0:
                 vstore(target, 0, vload(source, 0))
-                if length > LANES:
+                if vectors > 1:
                     vstore(target, LANES, vload(source, LANES))
-                    for i in range(2 * LANES, length, LANES):
-                        vstore(target, i, vload(source, i))
+                    for n in range(2, vectors):
+                        vstore(target, n * LANES, vload(source, n * LANES))
                 continue
             row, in_x = integer(lists + _IN_Y, m) + ky * dilation_y, integer(lists + _IN_X, m)
             left, right = in_x + kx * dilation_x, in_x + last * dilation_x
@@ -267,9 +275,10 @@ def _gather(slots: int, lists: int, stage: int, count: int, k0: int, k1: int) ->
 # -- sums --------------------------------------------------------------------------------------------------------------
 
 
-@always_inlined
+@called
 def _finish(slots: int, lists: int, sums: int, pixels: int, channel: int) -> None:
     """Write `pixels` pixels, the lists' first ones, for the block that begins at `channel`."""
+    out_of_line()
     residual, y_c, channels = integer(slots, _RESIDUAL), integer(slots, _Y_C), integer(slots, _CHANNELS) - channel
     if residual == BEFORE:
         for m in range(pixels):
@@ -282,7 +291,7 @@ def _finish(slots: int, lists: int, sums: int, pixels: int, channel: int) -> Non
         put(sums + m * V * FLOAT, integer(lists + _TO, m) + channel * y_c * FLOAT, y_c, channels)
 
 
-@always_inlined
+@once
 def _multiply(
     slots: int,
     lists: int,
@@ -309,7 +318,7 @@ def _multiply(
         panel = weights + block * (k1 - k0) * V * weight_bytes
         bias = integer(slots, _B) + (group * blocks + block) * V * FLOAT
         filled = channels - block * V
-        variant = _variant(pixels, 1 if filled <= LANES else 2, weight_bytes)
+        variant = _variant(pixels, in_place, 1 if filled <= LANES else 2, weight_bytes)
         whole = straight and last and (filled >= V or filled == LANES)
         for at in range(0, count, pixels):
             # Of each tile's first pixel: where its inputs lie, and its sums between chunks.
@@ -319,7 +328,7 @@ def _multiply(
             left = min(count - at, pixels)
             direct = whole and left == pixels
             _products(
-                variant, a, x_x if in_place else _ROW, panel, k1 - k0, bias if k0 == 0 else kept, 0 if k0 == 0 else V,
+                variant, a, x_x, panel, k1 - k0, bias if k0 == 0 else kept, 0 if k0 == 0 else V,
                 lists + (_TO + at * WORD if direct else _KEPT), block * V if direct else _DONE if last else place,
                 lists + _ADDED + at * WORD if direct and residual == BEFORE else 0, block * V,
                 floor if direct else LOWEST, ceiling if direct else HIGHEST,

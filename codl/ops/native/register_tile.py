@@ -24,7 +24,7 @@ from codl.ops.native.abi import (
     splatted,
     vload,
     vstore,
-)  # fmt: skip
+)
 from codl.ops.native.calls import always_inlined
 from codl.ops.window import FLOAT
 
@@ -92,12 +92,14 @@ class Tile:
     Args:
         halves: vectors of a block that are computed; 1 where the upper half lies beyond the last channel.
         weight_bytes: 4, or 2 (float16).
+        row: floats from one pixel's inputs to the next, where that is known: it saves registers.
         prefetch: whether weights further on are asked for.
     """
 
     pixels: int
     halves: int = 2
     weight_bytes: int = 4
+    row: int | None = None
     prefetch: bool = False
 
 
@@ -123,7 +125,8 @@ class Factors:
 
 def products(builder: ir.IRBuilder, tile: Tile, factors: Factors, sums: list[ir.Value]) -> list[ir.Value]:
     """The `sums`, a list of `halves` vectors a pixel, plus the products of all steps: the loop over k."""
-    rows = [element(builder, factors.inputs, builder.mul(factors.apart, number(i))) for i in range(tile.pixels)]
+    apart = factors.apart if tile.row is None else number(tile.row)
+    rows = [element(builder, factors.inputs, builder.mul(apart, number(i))) for i in range(tile.pixels)]
     before = builder.block
     head, body, end = (builder.append_basic_block(name) for name in ("steps", "step", "done"))
     builder.branch(head)

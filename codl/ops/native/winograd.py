@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from codl.ops.native.abi import LANES, f32, f32_store, integer, kernel, memory, real, splat, splatted, vload, vstore
 from codl.ops.native.activation import activate_row
-from codl.ops.native.calls import always_inlined
+from codl.ops.native.calls import always_inlined, once
 from codl.ops.native.register_tile import (
     AFTER,
     BEFORE,
@@ -37,7 +37,7 @@ from codl.ops.native.register_tile import (
     number,
     put,
     store_vector,
-)  # fmt: skip
+)
 from codl.ops.native.register_tile import products as sums_of_products
 from codl.ops.window import FLOAT
 from codl.ops.winograd import CHUNK, LEAST_TILES, MOST_CHANNELS, MOST_TILES, POINTS
@@ -178,7 +178,7 @@ def _transform_back(
 # -- inputs ------------------------------------------------------------------------------------------------------------
 
 
-@always_inlined
+@once
 def _locate(slots: int, lists: int, first: int, count: int) -> None:
     """Fill the lists for `count` tiles from `first` on."""
     out, residual = integer(slots, _OUT), integer(slots, _RESIDUAL)
@@ -202,7 +202,7 @@ def _locate(slots: int, lists: int, first: int, count: int) -> None:
             integer_store(lists + _ADDED, m, z)
 
 
-@always_inlined
+@once
 def _copy_padded(slots: int, x: int, in_y: int, in_x: int, n: int, padded: int) -> None:
     """Copy a tile's inputs, a vector of `n` or more channels from address x on, to `padded`: zeros outside the map."""
     x_y, x_x, limit = integer(slots, _X_Y), integer(slots, _X_X), integer(slots, _X) + integer(slots, _X_LIMIT) * FLOAT
@@ -221,7 +221,7 @@ def _copy_padded(slots: int, x: int, in_y: int, in_x: int, n: int, padded: int) 
                     f32_store(to, c, f32(source, c))
 
 
-@always_inlined
+@once
 def _transform_inputs(
     slots: int, lists: int, transformed: int, padded: int, count: int, c0: int, length: int, apart: int
 ) -> None:
@@ -291,7 +291,7 @@ def _products(
     return types.void(*[types.int64] * 10), generate
 
 
-@always_inlined
+@once
 def _multiply(
     slots: int, transformed: int, sums: int, zeros: int, j: int, count: int, c0: int, length: int, apart: int, row: int
 ) -> None:
@@ -322,7 +322,7 @@ def _multiply(
 # -- outputs -----------------------------------------------------------------------------------------------------------
 
 
-@always_inlined
+@once
 def _write_tile(slots: int, lists: int, sums: int, results: int, m: int, channel: int) -> None:
     """Transform the sums of tile m and the block that begins at `channel` back, and write its outputs."""
     out, residual, code = integer(slots, _OUT), integer(slots, _RESIDUAL), integer(slots, _ACTIVATION)
