@@ -151,13 +151,14 @@ class Executor:
             return result
 
     def close(self) -> None:
-        """Free all buffers and end the executor's thread."""
+        """Free all buffers and end the executor's threads."""
         with self._lock:
             self._worker.close()
             for part in self.parts:
                 part.clear()
             self._outside.clear()
             self._records = []
+            self._lanes.close()
 
     def __enter__(self) -> Self:
         return self

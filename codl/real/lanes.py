@@ -122,6 +122,13 @@ class Lanes:
             if not (drifting_only and root in self.clocks and self.clocks[root].offset_ns == 0):
                 self.clocks[root] = measure_offset(queue)
 
+    def close(self) -> None:
+        """End the threads of native lanes; drivers keep their own."""
+        queues = [*(lane.queue for lane in self.by_name.values()), *self.transfer.values()]
+        for queue in queues:
+            if isinstance(queue, NativeQueue):
+                queue.close()
+
     @property
     def nbytes(self) -> int:
         """Bytes allocated in all memories."""

@@ -87,6 +87,19 @@ def test_spans_of_a_lane_follow_each_other(network: Graph) -> None:
     assert 0 < run.makespan_ns <= run.wall_ns
 
 
+def test_closing_ends_the_threads(network: Graph) -> None:
+    before = set(threading.enumerate())
+    executor = executor_of(network, placed(network, "cpu"), native_halves())
+    threads = {thread for thread in threading.enumerate() if thread.name.startswith("codl-native")} - before
+    assert threads
+    executor.close()
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+    with pytest.raises(DeviceError, match="closed"):
+        executor.run(inputs_of(network))
+
+
 def test_images_are_refused(network: Graph) -> None:
     with pytest.raises(DeviceError, match=r"native:0 \(.*\) has no images.*--data-type buffer"):
         executor_of(network, split(network, Dimension.HEIGHT, sharing="mapped", image=True), native_halves())
@@ -194,17 +207,13 @@ def test_nothing_runs_before_it_is_flushed_or_waited_for() -> None:
 
 
 def test_threads_end_with_their_queue() -> None:
-    def running() -> int:
-        return sum(thread.name.startswith("codl-native") for thread in threading.enumerate())
-
-    gc.collect()
-    before = running()
+    before = set(threading.enumerate())
     queue = NativeQueue(3, None)
     queue.finish()
-    assert running() == before + 3
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 3
     del queue
     gc.collect()
-    deadline = time.monotonic() + 10
-    while running() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert running() == before
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()

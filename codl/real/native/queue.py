@@ -132,7 +132,7 @@ class NativeQueue:
                 target=_serve, args=(inbox, -1 if number else done, self._house, core),
                 name=f"codl-native-{number}", daemon=True,
             ).start()  # fmt: skip
-        weakref.finalize(self, _end, self._house, self._inboxes, self._done)
+        self._finalizer = weakref.finalize(self, _end, self._house, self._inboxes, self._done)
 
     def enqueue(self, command: Command, waits: Sequence[Event] | None = None) -> Event:
         """Append a command; it runs once the queue is flushed, or soon. What it waits for is flushed at once."""
@@ -179,6 +179,11 @@ class NativeQueue:
     def finish(self) -> None:
         """Wait for everything that was enqueued."""
         self.marker().wait()
+
+    def close(self) -> None:
+        """Let go of all commands, and let the threads end."""
+        self._lists.clear()
+        self._finalizer()
 
     def complete(self, batch: _Batch) -> None:
         """Wait for all commands of a list that was handed over."""
