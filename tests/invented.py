@@ -80,13 +80,12 @@ def _graph(quick: bool, large: bool = False) -> Graph:
 def invent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replace the devices by the invented machine, once what this gives is called with the arguments of `samples`."""
     monkeypatch.setattr(calibrate, "probe_graph", _graph)  # made once
-    monkeypatch.setattr(calibrate, "open_device", lambda device_id: device_id)
     monkeypatch.setattr(calibrate, "overheads", lambda device_id: Overheads(ClockOffset(5000, 200), 300.0))
     monkeypatch.setattr(calibrate, "machine", lambda: {"cpu": "invented", "cores": 2})
 
     def use(jitter: float = 0.0, **options: float) -> None:
-        def of(device_id: str) -> DeviceTraits:
-            return replace(TRAITS, cpu=not device_id.startswith("gpu"))
+        def of(device: DeviceInfo) -> DeviceTraits:
+            return replace(TRAITS, cpu=not device.id.startswith("gpu"))
 
         def measured(
             graph: Graph, sequence: Sequence, devices: Assignment, rounds: tuple[int, int], step, _
@@ -95,7 +94,7 @@ def invent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 step("timing kernels")
             return samples(graph, sequence, jitter, **options)
 
-        monkeypatch.setattr(calibrate, "traits", of)
+        monkeypatch.setattr(calibrate, "traits_of", of)
         monkeypatch.setattr(calibrate, "measure", measured)
 
     return use
