@@ -110,15 +110,24 @@ i32 = _reader(_INT, types.int64, lambda builder, value: builder.sext(value, _LON
 """i32(address, n): the n-th 32-bit integer."""
 
 
-@intrinsic
-def f32_store(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
-    """f32_store(address, n, x): write the n-th float."""
+def _writer(kind: ir.Type, takes: types.Type) -> Any:
+    """An intrinsic that writes a value to element `index` from `address`."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        builder.store(args[2], _element(builder, args[0], args[1], _FLOAT))
-        return context.get_dummy_value()
+    @intrinsic
+    def write(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            builder.store(args[2], _element(builder, args[0], args[1], kind))
+            return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.float32), generate
+        return types.void(types.int64, types.int64, takes), generate
+
+    return write
+
+
+f32_store = _writer(_FLOAT, types.float32)
+"""f32_store(address, n, x): write the n-th float."""
+integer_store = _writer(_LONG, types.int64)
+"""integer_store(address, n, i): write the n-th 64-bit integer, to be read by `integer`."""
 
 
 @intrinsic

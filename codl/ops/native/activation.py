@@ -13,7 +13,6 @@ from codl.ops.native.abi import (
     f32,
     f32_store,
     inlined,
-    memory,
     splat,
     vfma,
     vload,
@@ -35,7 +34,7 @@ _EXP, _LOG, _SQRT, _SQUARE, _RECIPROCAL, _ABS, _NEG, _ERF, _FLOOR, _CEIL, _SIN =
     CODES[kind] for kind in ("exp", "log", "sqrt", "square", "reciprocal", "abs", "neg", "erf", "floor", "ceil", "sin")
 )
 STRAIGHT = _CLIP
-"""The last code of those that `activate` and `vactivate` have in line; the others are a call."""
+"""The last code of those that `activate` and `vstraight` have in line."""
 
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _SIXTH, _ROOT_OF_HALF = np.float32(1.0 / 6.0), np.float32(0.70710678)
@@ -162,23 +161,8 @@ def _softplus(x: Any) -> Any:
 
 
 @always_inlined
-def vactivate(v: Any, code: int, p: Any, q: Any) -> Any:
-    """The tail `code` (of `CODES`) of a vector."""
-    return _vcurve(v, code, p, q) if code > STRAIGHT else vstraight(v, code, p, q)
-
-
-@called
-def _vcurve(v: Any, code: int, p: Any, q: Any) -> Any:
-    out_of_line()
-    floats = memory(LANES)
-    vstore(floats, 0, v)
-    activate_row(floats, floats, LANES, code, p, q)
-    return vload(floats, 0)
-
-
-@always_inlined
 def vstraight(v: Any, code: int, p: Any, q: Any) -> Any:
-    """As `vactivate` for codes up to `STRAIGHT`; others leave v as it is, for `activate_row`."""
+    """The tail of a vector for codes up to `STRAIGHT`; others leave v as it is, for `activate_row`."""
     if code == _RELU:
         return _vrelu(v, p, q)
     if code == _LEAKY_RELU:
@@ -343,7 +327,7 @@ def _vexp_all(v: Any, p: Any, q: Any) -> Any:
 def activate_row(x: int, y: int, n: int, code: int, p: Any, q: Any) -> None:
     """The tail `code` of n floats, from address x to address y, which may be x; n is at least LANES.
 
-    A loop for each kind keeps its constants in registers: twice as fast as `vactivate` for every vector.
+    A loop for each kind keeps its constants in registers: twice as fast as a choice for every vector.
     """
     out_of_line()
     if code == _NONE:

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from codl.ops.activation import CODES
 from codl.ops.native.abi import (
@@ -189,17 +187,6 @@ def _unaligned(instruction: Any, align: int) -> Any:
 
 
 # -- how single vectors leave ------------------------------------------------------------------------------------------
-
-
-@intrinsic
-def integer_store(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
-    """integer_store(address, n, i): write the n-th 64-bit integer, to be read by `integer`."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        builder.store(args[2], element(builder, args[0], args[1], LONG))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), generate
 
 
 @always_inlined

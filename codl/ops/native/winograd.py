@@ -14,7 +14,20 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from codl.ops.native.abi import LANES, f32, f32_store, integer, kernel, memory, real, splat, splatted, vload, vstore
+from codl.ops.native.abi import (
+    LANES,
+    f32,
+    f32_store,
+    integer,
+    integer_store,
+    kernel,
+    memory,
+    real,
+    splat,
+    splatted,
+    vload,
+    vstore,
+)
 from codl.ops.native.activation import activate_row
 from codl.ops.native.calls import always_inlined, once
 from codl.ops.native.register_tile import (
@@ -32,7 +45,6 @@ from codl.ops.native.register_tile import (
     bounds,
     clamped,
     dispatched,
-    integer_store,
     load_vector,
     number,
     put,

@@ -217,7 +217,7 @@ def _lines(count: int, width: int) -> np.ndarray:
 def _serve(inbox: int, done: int, house: np.ndarray, core: int | None) -> None:
     from codl.real.native.engine import serve
 
-    if core is not None and hasattr(os, "sched_setaffinity"):
+    if core is not None:
         os.sched_setaffinity(threading.get_native_id(), {core})
     letter = np.zeros(8, np.int64)
     serve(inbox, done, letter.ctypes.data, house.ctypes.data)
