@@ -20,6 +20,7 @@ from codl.cost.fit import fit_units
 from codl.hardware import Kernel, Processor
 from codl.ops.launch import FLOAT16, DeviceTraits
 from codl.ops.spec import Work
+from codl.ops.winograd import ALGORITHMS as WINOGRAD
 
 _FOLDS = 5
 _WORTH = 0.97
@@ -103,7 +104,7 @@ def fit_library(
     fitted: list[Fitted] = []
     for (kind, algorithm), group in sorted(groups.items()):
         best: list[Fitted] = []
-        least = _fastest(fitted, kind) if algorithm.startswith("winograd") else {}
+        least = _fastest(fitted, kind) if algorithm in WINOGRAD else {}
         for candidate in _candidates(kind, algorithm, processor, traits, data_type):
             found = _fit(candidate, group, processor, least)
             if found and (not best or _score(found) < _WORTH * _score(best) - _NOTABLE):
@@ -153,7 +154,7 @@ def _formulas(
         if traits.cpu:
             yield "vector", {"out_channels": block_channels(traits)}, (), 0
         return
-    winograd = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 0
+    winograd = WINOGRAD.get(algorithm, 0)
     if algorithm == "narrow" and traits.cpu:
         yield "narrow", {"in_channels": blocks("direct", traits)["in_channels"]}, (), 0
         return

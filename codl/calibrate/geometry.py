@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from codl.graph import Graph, Node, Tensor
-from codl.ops import REGISTRY
+from codl.ops import REGISTRY, winograd
 from codl.ops.launch import DeviceTraits, KernelRequest, View
 from codl.ops.tile import GPU_TILE
 from codl.ops.window import ceil_div
@@ -31,8 +31,8 @@ def blocks(algorithm: str, traits: DeviceTraits) -> dict[str, int]:
     Args:
         algorithm: `direct`, `gemm` or `winogradN`.
     """
-    side = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 1
-    graph = _convolution(1 if algorithm == "gemm" else 3)
+    side = winograd.ALGORITHMS.get(algorithm, 1)
+    graph = _convolution(1 if algorithm == "gemm" else winograd.TAPS.get(side, 3))
     (node,) = graph.nodes
     out = Region.full(graph.tensors[node.output].shape)
     inputs = (View.of(Region.full(graph.tensors[node.inputs[0]].shape)),)

@@ -16,6 +16,7 @@ import numpy as np
 
 from codl.cost.groups import group_waves
 from codl.hardware import Kernel, Processor
+from codl.ops.winograd import TAPS
 
 Quantities = dict[str, Any]
 """Quantity by unit name: floats, or arrays where the work is one of arrays."""
@@ -51,8 +52,19 @@ def padded(work: Any, kernel: Kernel) -> Any:
 
 def tiles_of(work: Any, kernel: Kernel) -> tuple[Any, float]:
     """Number of output tiles, and elements of one transformed input tile."""
-    side = kernel.tile + 2
+    side = kernel.tile + _taps(kernel) - 1
     return work.batch * ceil(work.out_h, kernel.tile) * ceil(work.out_w, kernel.tile), 1.0 * side * side
+
+
+def winograd_depth(work: Any, kernel: Kernel) -> Any:
+    """Input channels of a Winograd kernel, each as often as there are parts of the taps (`codl.ops.winograd`)."""
+    taps = _taps(kernel)
+    return work.in_channels * ceil(work.kernel_h, taps) * ceil(work.kernel_w, taps)
+
+
+def _taps(kernel: Kernel) -> int:
+    """r of F(m, r); 3 for tiles that codl's own kernels do not have, but another library's may."""
+    return TAPS.get(kernel.tile, 3)
 
 
 def rounds(work: Any, kernel: Kernel, processor: Processor) -> Any:

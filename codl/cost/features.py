@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codl.cost import formulas, tiled
-from codl.cost.blocks import Quantities, tiles_of
+from codl.cost.blocks import Quantities, tiles_of, winograd_depth
 from codl.cost.groups import RULES
 from codl.errors import SchemaError
 from codl.hardware import Kernel, Processor
@@ -111,5 +111,5 @@ def traffic(work: Any, kernel: Kernel, processor: Processor) -> Any:
     if not kernel.tile or kernel.form == "tiled-winograd":  # fused: its scratch data never leave the core's cache
         return compulsory
     tiles, points = tiles_of(work, kernel)
-    scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)
+    scratch = FLOAT * points * tiles * (winograd_depth(work, kernel) + work.out_channels)
     return compulsory + 2.0 * scratch * (scratch > processor.cache)

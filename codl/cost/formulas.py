@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codl.cost.blocks import Quantities, blocks_of, ceil, padded, rounds, tiles_of
+from codl.cost.blocks import Quantities, blocks_of, ceil, padded, rounds, tiles_of, winograd_depth
 from codl.hardware import Kernel, Processor
 from codl.ops.window import FLOAT
 
@@ -63,7 +63,7 @@ def waves(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
 
 
 def winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
-    """F(t x t, 3 x 3): transform the input to (t+2)^2 matrices, multiply, transform back; all in whole tiles.
+    """F(t x t, r x r): transform the input to (t + r - 1)^2 matrices, multiply, transform back; all in whole tiles.
 
     The transforms are memory work. The input is copied to whole tiles (read, written) and read; the transformed input
     is written, and packed for the product (read, written). The transformed output is cleared, written by the product
@@ -73,11 +73,12 @@ def winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     channel_block, tile_block = kernel.blocks.get("out_channels", 1), kernel.blocks.get("tiles", 1)
     channels = ceil(work.out_channels, channel_block) * channel_block
     columns = ceil(tiles, tile_block) * tile_block
-    scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)
+    depth = winograd_depth(work, kernel)
+    scratch = FLOAT * points * tiles * (depth + work.out_channels)
     return {
-        "multiply": 2.0 * points * columns * work.in_channels * channels * rounds(work, kernel, processor),
+        "multiply": 2.0 * points * columns * depth * channels * rounds(work, kernel, processor),
         "transform": 3.0 * (scratch + work.input_bytes + work.output_bytes),
-        "weights": FLOAT * points * work.in_channels * work.out_channels,
+        "weights": FLOAT * points * depth * work.out_channels,
         "launch": 1.0,
     }
 

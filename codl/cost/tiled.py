@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codl.cost.blocks import Quantities, ceil, tiles_of
+from codl.cost.blocks import Quantities, ceil, tiles_of, winograd_depth
 from codl.hardware import Kernel, Processor
 from codl.ops.narrow import pixels_at_once
 from codl.ops.tile.gpu import GEMV_PIXELS, SHAPES, tilings
@@ -52,24 +52,26 @@ def tiled(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
 
 
 def tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
-    """F(t x t, 3 x 3) on a CPU, fused: a work-item transforms the inputs of `item_pixels` tiles, multiplies them by the
+    """F(t x t, r x r) on a CPU, fused: a work-item transforms the inputs of `item_pixels` tiles, multiplies them by the
     weights of `item_channels` channels, register tiles of at least `pixels` x `out_channels` at a time, and transforms
-    back. Transforms of inputs are repeated for every such set of channels, reading weights for every such set of tiles.
+    back. Transforms of inputs are repeated for every such set of channels, reading weights for every such set of tiles;
+    both, and the products, for every part of the taps.
     """
     get = kernel.blocks.get
     tiles, points = tiles_of(work, kernel)
     width, tile = get("out_channels", 1), get("pixels", 1)
     columns = ceil(work.out_channels, width) * width
-    vectors = ceil(work.in_channels, get("in_channels", 1)) * get("in_channels", 1)
+    depth, vector = winograd_depth(work, kernel), get("in_channels", 1)
+    vectors = depth / work.in_channels * ceil(work.in_channels, vector) * vector
     slower = _items(work, kernel, tiles, processor)
     computed = tiles + (tile - tiles) * (tiles < tile)
     return {
-        "multiply": 2.0 * points * computed * work.in_channels * columns * slower,
+        "multiply": 2.0 * points * computed * depth * columns * slower,
         "transform": FLOAT * points * tiles * vectors * ceil(work.out_channels, get("item_channels", 1)) * slower,
         "inverse": FLOAT * points * tiles * columns * slower,
-        "stream": FLOAT * points * work.in_channels * columns * ceil(tiles, get("item_pixels", 1)) * slower,
+        "stream": FLOAT * points * depth * columns * ceil(tiles, get("item_pixels", 1)) * slower,
         "data": 1.0 * (work.input_bytes + work.output_bytes),
-        "weights": FLOAT * points * work.in_channels * columns,
+        "weights": FLOAT * points * depth * columns,
         "launch": 1.0,
     }
 
@@ -122,10 +124,11 @@ def tiled_gpu(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
 def tiled_gpu_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     """Three launches: inputs transformed, one product for each of the points, outputs transformed back."""
     tiles, points = tiles_of(work, kernel)
-    products = _tiles_gpu(tiles, work.out_channels, int(points), work.in_channels, processor)
-    scratch = FLOAT * points * tiles * (work.in_channels + work.out_channels)
+    depth = winograd_depth(work, kernel)
+    products = _tiles_gpu(tiles, work.out_channels, int(points), depth, processor)
+    scratch = FLOAT * points * tiles * (depth + work.out_channels)
     return products | {
         "launch": 2.0 + products["launch"],
         "transform": 2.0 * scratch + work.input_bytes + work.output_bytes,
-        "weights": FLOAT * points * work.in_channels * work.out_channels,
+        "weights": FLOAT * points * depth * work.out_channels,
     }

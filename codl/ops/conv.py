@@ -68,7 +68,8 @@ class Conv(Windowed):
         if window.taps == 1:
             return ("gemm",)
         if can_winograd(graph, node):
-            return winograd.by_preference(graph.tensor(node.output).shape, graph.tensor(node.inputs[0]).shape[1])
+            shape, depth = graph.tensor(node.output).shape, graph.tensor(node.inputs[0]).shape[1]
+            return winograd.by_preference(shape, depth, window.kernel)
         if groups(node) == 1 and oc <= narrow.MOST_CHANNELS and icg >= narrow.LEAST_DEPTH and not has_residual(node):
             return ("narrow", "direct")
         return ("direct",)
@@ -96,10 +97,12 @@ class Conv(Windowed):
 
 
 def can_winograd(graph: Graph, node: Node) -> bool:
-    """Whether a convolution is one that Winograd's algorithm computes: 3 x 3, stride 1, dense, with enough channels."""
+    """Whether a convolution is one that Winograd's algorithm computes: at least 3 x 3, stride 1, dense, with enough
+    channels."""
     window = Window.of(node)
     return (
-        (window.kernel, window.stride, window.dilation) == ((3, 3), (1, 1), (1, 1))
+        min(window.kernel) >= 3
+        and (window.stride, window.dilation) == ((1, 1), (1, 1))
         and groups(node) == 1
         and min(graph.tensor(node.inputs[1]).shape[:2]) >= 8
     )

@@ -1,7 +1,10 @@
-"""3 x 3 convolution with stride 1 by Winograd's minimal filtering F(m x m, 3 x 3), m = 2 or 4.
+"""Convolution with stride 1 by Winograd's minimal filtering F(m x m, r x r): F(2, 3), F(3, 4) and F(4, 3).
 
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): tiles of m x m outputs cost (m + 2)^2
-multiplications instead of 9 m^2. Weights are transformed here, in float64.
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): tiles of m x m outputs cost (m + r - 1)^2
+multiplications instead of (m r)^2. A larger kernel is a sum of kernels of r x r taps, each of which reads the inputs
+shifted by so many rows and columns (its `part` of the taps), and whose products are added before they are transformed
+back: 7 x 7 taps in four parts of F(3, 4) cost 16 multiplications an output instead of 49, 5 x 5 in four of F(4, 3) 9 instead
+of 25, 9 x 9 in nine 20 instead of 81. Weights are transformed here, in float64.
 """
 
 from __future__ import annotations
@@ -17,16 +20,20 @@ from codl.ops.packing import LazyConstants, padded
 from codl.ops.residual import Residual, residual_of, tail
 from codl.ops.tile import Strided, TileProblem, balanced, end_of, joined, one_each, register_pixels, simd
 from codl.ops.tile import program as tile_program
-from codl.ops.window import FLOAT, Window, ceil_div, has_bias
+from codl.ops.window import FLOAT, Pair, Window, ceil_div, has_bias
 
+TAPS = {2: 3, 3: 4, 4: 3}
+"""r of F(m, r), by m."""
+SIDES = {m: m + r - 1 for m, r in TAPS.items()}
+"""Inputs that a tile reads along one axis, and points, by m."""
 POINTS: dict[int, tuple[float, ...]] = {
-    2: (0, 1, -1),
-    4: (0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
+    4: (0, 1, -1),
+    6: (0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
 }
-"""Where the polynomials are evaluated, by m; and at infinity. The transforms of inputs and sums are written out for
+"""Where the polynomials are evaluated, by side; and at infinity. The transforms of inputs and sums are written out for
 these points in `cl/winograd_transforms.cl`.
 
-Those of m = 4 were chosen for small errors, half as large as with the usual 1, -1, 2 and -2, and the largest a quarter:
+Those of six were chosen for small errors, half as large as with the usual 1, -1, 2 and -2, and the largest a quarter:
 what a point's product is off by grows with the norms of its rows in all three transforms. Barabasz, Anderson,
 Soodhalter and Gregg, "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks"
 (2020).
@@ -34,16 +41,16 @@ Soodhalter and Gregg, "Error Analysis and Improving the Accuracy of Winograd Con
 
 
 def weight_transform(m: int) -> NDArray[np.float64]:
-    """G of F(m, 3) by Toom and Cook's construction: (m + 2) x 3."""
-    points = np.array(POINTS[m])
-    rows = [points[i] ** np.arange(3) / np.prod(points[i] - np.delete(points, i)) for i in range(len(points))]
-    return np.array([*rows, (0, 0, 1)])
+    """G of F(m, r) by Toom and Cook's construction: (m + r - 1) x r."""
+    points, powers = np.array(POINTS[SIDES[m]]), np.arange(TAPS[m])
+    rows = [points[i] ** powers / np.prod(points[i] - np.delete(points, i)) for i in range(len(points))]
+    return np.array([*rows, powers == powers[-1]])
 
 
-ALGORITHMS = {f"winograd{m}": m for m in POINTS}
+ALGORITHMS = {f"winograd{m}": m for m in TAPS}
 CHUNK = 128
 """Most input channels that `winograd.cl` transforms at once; half as many where there are no more."""
-MOST_TILES = {2: 48, 4: 24}
+MOST_TILES = {2: 48, 3: 24, 4: 24}
 """Tiles of a work-item on a CPU device, by m: transformed inputs and sums should stay in a core's cache."""
 LEAST_TILES = 4
 """Tiles that the smallest register tile holds: its sums are as many as a core's multiply-adds in flight."""
@@ -51,8 +58,9 @@ MOST_CHANNELS = 256
 """Output channels of a work-item on a CPU device."""
 
 
-def by_preference(out_shape: tuple[int, ...], depth: int) -> tuple[str, ...]:
-    """`direct` and the `ALGORITHMS`, the one expected to be fastest on a CPU core first.
+def by_preference(out_shape: tuple[int, ...], depth: int, kernel: Pair) -> tuple[str, ...]:
+    """`direct` and those of the `ALGORITHMS` that suit a kernel of so many taps, the one expected to be fastest on a
+    CPU core first: 3 x 3 taps are computed by tiles of 2 or 4 outputs, others by what multiplies least.
 
     An estimate in multiply-accumulates of the vector units, per input and output channel: products, transforms (about
     400 and 120 a tile and channel, counted from the code), and weights streamed once for every work-item of tiles, at
@@ -65,41 +73,58 @@ def by_preference(out_shape: tuple[int, ...], depth: int) -> tuple[str, ...]:
         transforms = transform * count * (ceil_div(channels, MOST_CHANNELS) / channels + 1 / depth)
         return products + transforms + points * FLOAT / 0.4 * ceil_div(count, at_once)
 
-    costs = {
-        f"winograd{m}": cost((m + 2) ** 2, images * ceil_div(rows, m) * ceil_div(columns, m), MOST_TILES[m], transform)
-        for m, transform in ((4, 400.0), (2, 120.0))
-    }
-    costs["direct"] = cost(9, images * rows * columns, 48, 0.0)
+    def multiplications(m: int) -> float:
+        return parts_of(kernel, m) * SIDES[m] ** 2 / m**2
+
+    suitable = (4, 2) if kernel == (3, 3) else (min((4, 3), key=multiplications),)
+    costs = {}
+    for m in suitable:
+        count = images * ceil_div(rows, m) * ceil_div(columns, m)
+        transform = 120.0 if m == 2 else 400.0
+        costs[f"winograd{m}"] = parts_of(kernel, m) * cost(SIDES[m] ** 2, count, MOST_TILES[m], transform)
+    costs["direct"] = cost(kernel[0] * kernel[1], images * rows * columns, 48, 0.0)
     return tuple(sorted(costs, key=lambda name: costs[name]))
 
 
+def parts_of(kernel: Pair, m: int) -> int:
+    """The number of parts into which F(m, r) divides a kernel's taps."""
+    return ceil_div(kernel[0], TAPS[m]) * ceil_div(kernel[1], TAPS[m])
+
+
 def transformed_weights(weights: np.ndarray, m: int) -> np.ndarray:
-    """G w G' of (OC, IC, 3, 3) weights, as ((m + 2)^2, OC, IC)."""
-    g = weight_transform(m)
-    both = np.kron(g, g)  # row i * (m + 2) + j applies G's row i to the kernel's rows and j to its columns
-    spread = both @ weights.reshape(-1, 9).T.astype(np.float64)
-    return spread.astype(np.float32).reshape(-1, *weights.shape[:2])
+    """G w G' of every part of (OC, IC, rows, columns) weights, as ((m + r - 1)^2, OC, parts * IC)."""
+    g, taps = weight_transform(m), TAPS[m]
+    both = np.kron(g, g)  # row i * (m + r - 1) + j applies G's row i to the kernel's rows and j to its columns
+    channels, depth, *kernel = weights.shape
+    rows, columns = (ceil_div(extent, taps) for extent in kernel)
+    filled = np.zeros((channels, depth, rows * taps, columns * taps), np.float64)
+    filled[:, :, : kernel[0], : kernel[1]] = weights
+    parts = filled.reshape(channels, depth, rows, taps, columns, taps).transpose(0, 2, 4, 1, 3, 5)
+    spread = both @ parts.reshape(-1, taps * taps).T
+    return spread.astype(np.float32).reshape(-1, channels, rows * columns * depth)
 
 
 def streamed_weights(weights: np.ndarray, m: int, width: int, chunk: int) -> np.ndarray:
-    """Transformed weights as `winograd.cl` reads them, one after the other: for each `chunk` of input channels,
-    [(m + 2)^2][ceil(OC / width)][channels of the chunk][width], filled up with zeros. Flat."""
-    points, (channels, depth) = (m + 2) ** 2, weights.shape[:2]
-    blocks = ceil_div(channels, width)
-    packed = np.zeros(depth * points * blocks * width, dtype=np.float32)
+    """Transformed weights as `winograd.cl` reads them, one after the other: for each part of the taps and each `chunk`
+    of input channels, [(m + r - 1)^2][ceil(OC / width)][channels of the chunk][width], filled up with zeros. Flat."""
+    points, (channels, depth, *kernel) = SIDES[m] ** 2, weights.shape
+    blocks, parts = ceil_div(channels, width), parts_of((kernel[0], kernel[1]), m)
+    packed = np.zeros((parts, depth * points * blocks * width), dtype=np.float32)
     for block in range(blocks):
-        part = transformed_weights(weights[block * width : (block + 1) * width], m).transpose(0, 2, 1)
-        for start in range(0, depth, chunk):
-            stop = min(start + chunk, depth)
-            panels = packed[start * points * blocks * width : stop * points * blocks * width]
-            panels = panels.reshape(points, blocks, stop - start, width)
-            panels[:, block, :, : part.shape[2]] = part[:, start:stop]
-    return packed
+        block_weights = transformed_weights(weights[block * width : (block + 1) * width], m)
+        for part in range(parts):
+            columns = block_weights[:, :, part * depth : (part + 1) * depth].transpose(0, 2, 1)
+            for start in range(0, depth, chunk):
+                stop = min(start + chunk, depth)
+                panels = packed[part, start * points * blocks * width : stop * points * blocks * width]
+                panels = panels.reshape(points, blocks, stop - start, width)
+                panels[:, block, :, : columns.shape[2]] = columns[:, start:stop]
+    return packed.reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
-    """What both variants need: views, extents, origin, and the constants' makers."""
+class _Setting:
+    """What both variants need: views, extents, origin, the parts of the taps, and the constants' makers."""
 
     read: Strided
     write: Strided
@@ -107,22 +132,23 @@ class _Parts:
     channels: int
     rows: int
     columns: int
-    extent: tuple[int, int]
+    extent: Pair
     depth: int
-    origin: tuple[int, int]
+    origin: Pair
+    parts: Pair
     key: str
     weights: np.ndarray
     bias: np.ndarray
     residual: Residual | None
 
 
-def _parts(request: KernelRequest) -> _Parts:
+def _setting(request: KernelRequest, m: int) -> _Setting:
     graph, node, out = request.graph, request.node, request.out
     _, depth, height, width = graph.tensor(node.inputs[0]).shape
     window = Window.of(node)
     batch, channels, rows, columns = out.ranges
     weights = graph.constants[node.inputs[1]][channels[0] : channels[1]]
-    return _Parts(
+    return _Setting(
         read=Strided.of(request.inputs[0], (batch[0], 0, 0, 0)),
         write=Strided.of(request.output, (batch[0], channels[0], rows[0], columns[0])),
         images=out.shape[0],
@@ -133,6 +159,7 @@ def _parts(request: KernelRequest) -> _Parts:
         extent=(window.reads(0, rows, height)[1], window.reads(1, columns, width)[1]),
         depth=depth,
         origin=(rows[0] - window.pads[0], columns[0] - window.pads[1]),
+        parts=(ceil_div(window.kernel[0], TAPS[m]), ceil_div(window.kernel[1], TAPS[m])),
         key=f"{node.name}[{channels[0]}:{channels[1]}]/{request.algorithm}",
         weights=weights,
         bias=_bias(graph, node, channels),
@@ -149,46 +176,47 @@ def _bias(graph: Graph, node: Node, channels: tuple[int, int]) -> np.ndarray:
 def program(request: KernelRequest) -> KernelProgram:
     """One launch of `cl/winograd.cl` (CPU devices), or three: transform, products, inverse transform."""
     m = ALGORITHMS[request.algorithm]
-    parts = _parts(request)
-    return _cpu(request, parts, m) if request.device.cpu else _gpu(request, parts, m)
+    setting = _setting(request, m)
+    return _cpu(request, setting, m) if request.device.cpu else _gpu(request, setting, m)
 
 
-def _cpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
+def _cpu(request: KernelRequest, setting: _Setting, m: int) -> KernelProgram:
     width = 2 * simd(request.device)
-    chunk = CHUNK if parts.depth > CHUNK // 2 else CHUNK // 2
-    weights, bias = f"{parts.key}/weights/stream{width}", f"{parts.key}/bias/padded{width}"
+    chunk = CHUNK if setting.depth > CHUNK // 2 else CHUNK // 2
+    weights, bias = f"{setting.key}/weights/stream{width}", f"{setting.key}/bias/padded{width}"
     constants = LazyConstants(
         {
-            weights: lambda: streamed_weights(parts.weights, m, width, chunk),
-            bias: lambda: padded(parts.bias, width),
+            weights: lambda: streamed_weights(setting.weights, m, width, chunk),
+            bias: lambda: padded(setting.bias, width),
         }
     )
-    tiles, blocks = _sizes(parts, request.device, m)
-    r, w = parts.read, parts.write
-    ends, last = tail(request.node.activation, parts.residual)
+    tiles, blocks = _sizes(setting, request.device, m)
+    r, w = setting.read, setting.write
+    ends, last = tail(request.node.activation, setting.residual)
     arguments = (
         Input(0), Constant(weights), Constant(bias), Output(),
-        r.offset, end_of(request.inputs[0]), r.n, r.y, r.x, *parts.extent,
-        w.offset, w.n, w.y, w.x, w.c, parts.rows, parts.columns, parts.images,
-        *parts.origin, parts.depth, parts.channels, tiles, blocks, *last,
+        r.offset, end_of(request.inputs[0]), r.n, r.y, r.x, *setting.extent,
+        w.offset, w.n, w.y, w.x, w.c, setting.rows, setting.columns, setting.images,
+        *setting.origin, *setting.parts, setting.depth, setting.channels, tiles, blocks, *last,
     )  # fmt: skip
     defines = (
         ("SIMD", width // 2),
         ("PIXELS", register_pixels(request.device)),
         ("LEAST", LEAST_TILES),
         ("OUT", m),
+        ("TAPS", TAPS[m]),
         ("MOST", _most_tiles(request.device, m)),
         ("CHUNK", chunk),
         ("BLOCKS", MOST_CHANNELS // width),
         *ends,
     )
-    size = (ceil_div(_count(parts, m), tiles), ceil_div(ceil_div(parts.channels, width), blocks), 1)
+    size = (ceil_div(_count(setting, m), tiles), ceil_div(ceil_div(setting.channels, width), blocks), 1)
     return KernelProgram((Launch("cl/winograd.cl", "winograd", defines, arguments, size),), constants)
 
 
-def _count(parts: _Parts, m: int) -> int:
+def _count(setting: _Setting, m: int) -> int:
     """Tiles of all images."""
-    return parts.images * ceil_div(parts.rows, m) * ceil_div(parts.columns, m)
+    return setting.images * ceil_div(setting.rows, m) * ceil_div(setting.columns, m)
 
 
 def _most_tiles(device: DeviceTraits, m: int) -> int:
@@ -197,13 +225,13 @@ def _most_tiles(device: DeviceTraits, m: int) -> int:
     return max(1, round(MOST_TILES[m] / pixels)) * pixels
 
 
-def _sizes(parts: _Parts, device: DeviceTraits, m: int) -> tuple[int, int]:
+def _sizes(setting: _Setting, device: DeviceTraits, m: int) -> tuple[int, int]:
     """(tiles, blocks of channels) of a work-item, within the limits above.
 
     Splitting the tiles among work-items repeats the reading of weights, splitting the channels the input's transform,
     which costs less.
     """
-    count, all_blocks = _count(parts, m), ceil_div(parts.channels, 2 * simd(device))
+    count, all_blocks = _count(setting, m), ceil_div(setting.channels, 2 * simd(device))
     tiles, blocks = balanced(count, _most_tiles(device, m)), balanced(all_blocks, MOST_CHANNELS // (2 * simd(device)))
     wanted = 4 * device.compute_units if device.compute_units > 1 else 1
     least = max(1, 64 // (2 * simd(device)))
@@ -215,52 +243,53 @@ def _sizes(parts: _Parts, device: DeviceTraits, m: int) -> tuple[int, int]:
     return tiles, blocks
 
 
-def _gpu(request: KernelRequest, parts: _Parts, m: int) -> KernelProgram:
+def _gpu(request: KernelRequest, setting: _Setting, m: int) -> KernelProgram:
     """Transformed inputs [xi][tile][channel] and products [xi][tile][output channel] go through scratch buffers."""
-    count, points = _count(parts, m), (m + 2) ** 2
-    grid = (ceil_div(parts.rows, m), ceil_div(parts.columns, m))
-    r, w = parts.read, parts.write
+    count, points = _count(setting, m), SIDES[m] ** 2
+    depth = setting.parts[0] * setting.parts[1] * setting.depth
+    grid = (ceil_div(setting.rows, m), ceil_div(setting.columns, m))
+    r, w = setting.read, setting.write
     into = Launch(
-        "cl/winograd_gpu.cl", "winograd_input", (("OUT", m),),
+        "cl/winograd_gpu.cl", "winograd_input", (("OUT", m), ("TAPS", TAPS[m])),
         (
-            Input(0), Scratch("transformed"), r.offset, r.n, r.y, r.x, *parts.extent, *grid, count, *parts.origin,
-            parts.depth,
+            Input(0), Scratch("transformed"), r.offset, r.n, r.y, r.x, *setting.extent, *grid, count, *setting.origin,
+            *setting.parts, setting.depth,
         ),
-        *one_each(parts.depth * count),
+        *one_each(depth * count),
     )  # fmt: skip
     products = tile_program(
         TileProblem(
-            key=parts.key,
+            key=setting.key,
             source=Scratch("transformed"),
             target=Scratch("products"),
-            read=Strided(0, 0, 0, parts.depth, 1, count * parts.depth),
-            read_end=points * count * parts.depth,
-            write=Strided(0, 0, 0, parts.channels, 1, count * parts.channels),
+            read=Strided(0, 0, 0, depth, 1, count * depth),
+            read_end=points * count * depth,
+            write=Strided(0, 0, 0, setting.channels, 1, count * setting.channels),
             extent=(1, count),
             batch=1,
             rows=1,
             columns=count,
             groups=points,
-            channels=parts.channels,
-            depth=parts.depth,
-            weights=lambda: transformed_weights(parts.weights, m),
-            bias=lambda: np.zeros((points, parts.channels), dtype=np.float32),
+            channels=setting.channels,
+            depth=depth,
+            weights=lambda: transformed_weights(setting.weights, m),
+            bias=lambda: np.zeros((points, setting.channels), dtype=np.float32),
         ),
         request.device,
     )
-    bias = f"{parts.key}/bias"
-    ends, arguments = tail(request.node.activation, parts.residual)
+    bias = f"{setting.key}/bias"
+    ends, arguments = tail(request.node.activation, setting.residual)
     back = Launch(
-        "cl/winograd_gpu.cl", "winograd_output", (("OUT", m), *ends),
+        "cl/winograd_gpu.cl", "winograd_output", (("OUT", m), ("TAPS", TAPS[m]), *ends),
         (
-            Scratch("products"), Constant(bias), Output(), w.offset, w.n, w.y, w.x, w.c, parts.rows, parts.columns,
-            *grid, count, parts.channels, *arguments,
+            Scratch("products"), Constant(bias), Output(), w.offset, w.n, w.y, w.x, w.c, setting.rows, setting.columns,
+            *grid, count, setting.channels, *arguments,
         ),
-        *one_each(parts.channels * count),
+        *one_each(setting.channels * count),
     )  # fmt: skip
     scratch = {
-        "transformed": points * count * parts.depth * FLOAT,
-        "products": points * count * parts.channels * FLOAT,
+        "transformed": points * count * depth * FLOAT,
+        "products": points * count * setting.channels * FLOAT,
     }
-    last = KernelProgram((back,), LazyConstants({bias: lambda: np.ascontiguousarray(parts.bias)}), scratch)
+    last = KernelProgram((back,), LazyConstants({bias: lambda: np.ascontiguousarray(setting.bias)}), scratch)
     return joined([KernelProgram((into,)), products, last])

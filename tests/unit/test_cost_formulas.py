@@ -179,6 +179,19 @@ def test_a_fused_winograd_kernel_repeats_transforms_and_weights_by_work_item() -
     assert traffic(large, halved, CPU) == large.bytes - large.weight_bytes / 2
 
 
+@pytest.mark.parametrize(("form_name", "grows"), [
+    ("winograd", {"multiply", "weights"}),
+    ("tiled-winograd", {"multiply", "transform", "stream", "weights"}),
+    ("tiled-gpu-winograd", {"weights"}),
+])  # fmt: skip
+def test_a_winograd_kernel_multiplies_once_for_every_part_of_the_taps(form_name: str, grows: set[str]) -> None:
+    """4 x 4 taps are one part of F(3, 4), 7 x 7 taps four."""
+    of = kernel(form=form_name, tile=3, blocks={**TILES, "item_pixels": 24} if "tiled" in form_name else {})
+    one, four = (FORMS[form_name].quantities(conv_work(30, 30, 64, 64, taps), of, ONE_CORE) for taps in (4, 7))
+    assert one["weights"] == 4 * 36 * 64 * 64
+    assert all(four[unit] == 4 * one[unit] for unit in grows)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     form_name=st.sampled_from(sorted(FORMS)),

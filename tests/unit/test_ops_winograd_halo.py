@@ -5,20 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codl.ops.winograd import MOST_TILES
+from codl.ops.winograd import MOST_TILES, by_preference
 from codl.region import Region
 from tests.graphs import Builder
 from tests.kernel_runner import run_node
 
 
 @pytest.mark.parametrize("cpu", [True, False])
-@pytest.mark.parametrize("algorithm", ["winograd2", "winograd4"])
+@pytest.mark.parametrize(
+    ("algorithm", "kernel"), [("winograd2", 3), ("winograd4", 3), ("winograd4", 5), ("winograd3", 7), ("winograd4", 9)]
+)
 @pytest.mark.parametrize("rows", [(0, 9), (9, 24), (5, 10), (3, 6)])
 def test_rows_that_are_not_whole_tiles_read_nothing_outside_their_box(
-    algorithm: str, rows: tuple[int, int], cpu: bool
+    algorithm: str, kernel: int, rows: tuple[int, int], cpu: bool
 ) -> None:
     b = Builder((1, 16, 24, 22))
-    b.conv("x", 24)
+    b.conv("x", 24, kernel)
     graph = b.graph()
     (node,) = graph.nodes
     x = {"x": np.random.default_rng(0).standard_normal((1, 16, 24, 22)).astype(np.float32)}
@@ -30,12 +32,14 @@ def test_rows_that_are_not_whole_tiles_read_nothing_outside_their_box(
 
 
 @pytest.mark.parametrize("simd", [8, 16])
-@pytest.mark.parametrize(("algorithm", "side"), [("winograd2", 2), ("winograd4", 4)])
-def test_every_number_of_tiles_of_a_work_item(algorithm: str, side: int, simd: int) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "side", "kernel"), [("winograd2", 2, 3), ("winograd4", 4, 3), ("winograd3", 3, 7)]
+)
+def test_every_number_of_tiles_of_a_work_item(algorithm: str, side: int, kernel: int, simd: int) -> None:
     """Register tiles of several sizes make up every count, the last of them partly filled."""
     for count in (*range(1, 30), MOST_TILES[side] - 1, MOST_TILES[side] + 3):
         b = Builder((1, 8, side, side * count))
-        b.conv("x", 8)
+        b.conv("x", 8, kernel)
         graph = b.graph()
         (node,) = graph.nodes
         x = {"x": np.random.default_rng(count).standard_normal((1, 8, side, side * count)).astype(np.float32)}
@@ -43,20 +47,30 @@ def test_every_number_of_tiles_of_a_work_item(algorithm: str, side: int, simd: i
         assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max(), count
 
 
-def test_the_points_of_winograd4_keep_errors_small() -> None:
-    """With the points 1, -1, 2 and -2 the root mean square error is twice this bound."""
+@pytest.mark.parametrize(("algorithm", "kernel", "bound"), [("winograd4", 3, 1.6e-6), ("winograd3", 7, 1.6e-6)])
+def test_the_points_keep_errors_small(algorithm: str, kernel: int, bound: float) -> None:
+    """With the points 1, -1, 2 and -2 the root mean square error of 3 x 3 taps is twice this bound."""
     b = Builder((1, 256, 24, 24))
-    b.conv("x", 32, relu=False)
+    b.conv("x", 32, kernel, relu=False)
     graph = b.graph()
     (node,) = graph.nodes
     x = np.random.default_rng(0).standard_normal((1, 256, 24, 24)).astype(np.float32)
-    got = run_node(graph, node, {"x": x}, algorithm="winograd4").astype(np.float64)
-    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    got = run_node(graph, node, {"x": x}, algorithm=algorithm).astype(np.float64)
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), *((kernel // 2,) * 2,) * 2))
     weights = graph.constants[node.inputs[1]].astype(np.float64)
     expected = graph.constants[node.inputs[2]].astype(np.float64)[:, None, None] + sum(
         np.einsum("nchw,oc->nohw", padded[:, :, i : i + 24, j : j + 24], weights[:, :, i, j], optimize=True)
-        for i in range(3)
-        for j in range(3)
+        for i in range(kernel)
+        for j in range(kernel)
     )
     error = ((got - expected) ** 2).mean() ** 0.5 / expected.std()
-    assert error < 1.6e-6
+    assert error < bound
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [((3, 3), {"winograd2", "winograd4"}), ((4, 4), {"winograd3"}), ((5, 5), {"winograd4"}), ((7, 7), {"winograd3"}),
+     ((8, 7), {"winograd3"}), ((9, 9), {"winograd4"}), ((3, 5), {"winograd4"})],
+)  # fmt: skip
+def test_larger_kernels_are_divided_as_multiplies_least(kernel: tuple[int, int], expected: set[str]) -> None:
+    assert set(by_preference((1, 128, 32, 32), 128, kernel)) == expected | {"direct"}

@@ -1,18 +1,20 @@
-/* 3 x 3 convolution with stride 1 by Winograd's F(m, 3) for CPU devices (Lavin and Gray, "Fast Algorithms for
-   Convolutional Neural Networks", 2016; m = OUT): one work-item a group computes up to MOST tiles of OUT x OUT
+/* Convolution with stride 1 by Winograd's F(m, r) for CPU devices (Lavin and Gray, "Fast Algorithms for
+   Convolutional Neural Networks", 2016; m = OUT, r = TAPS): one work-item a group computes up to MOST tiles of OUT x OUT
    outputs for up to BLOCKS blocks of V = 2 * SIMD channels, so that transformed inputs and sums stay in cache.
 
      y = A' [ sum_c (G w_c G') * (B' x_c B) ] A         (G w G' is made beforehand, in double precision)
 
+   A kernel of more taps is divided into parts_y x parts_x of r x r, which are added up as channels are.
+
    x   feature map, channels contiguous; x_offset is row 0, column 0, channel 0 of the first image, x_limit the first
        element not to be read
-   u   [chunks of CHUNK of the depth][IN * IN][ceil(channels / V)][depth of the chunk][V] transformed weights, in the order
+   u   [parts][chunks of CHUNK of the depth][IN * IN][ceil(channels / V)][depth of the chunk][V] transformed weights, in the order
        in which they are read; b [ceil(channels / V)][V]
    y   feature map; y_offset is the first element computed, channels y_c apart
    Tile (r, c) of a `rows` x `columns` box reads input rows from r * OUT + origin_y on; outside lies padding.
    Global size: (ceil(tiles of all images / tiles), ceil(blocks / blocks_per_item), 1).
-   Compile with SIMD (4, 8, 16), PIXELS (6, 14) and LEAST (4) tiles in the largest and the smallest register tile, OUT (2,
-   4), MOST (a multiple of PIXELS), BLOCKS, CHUNK, ACTIVATION, RESIDUAL (see residual.cl). Loops over arrays of vectors
+   Compile with SIMD (4, 8, 16), PIXELS (6, 14) and LEAST (4) tiles in the largest and the smallest register tile, OUT (2, 3,
+   4), TAPS (3, 4), MOST (a multiple of PIXELS), BLOCKS, CHUNK, ACTIVATION, RESIDUAL (see residual.cl). Loops over arrays of vectors
    are unrolled by request: the arrays would not become registers otherwise. */
 
 #pragma OPENCL FP_CONTRACT ON
@@ -32,7 +34,7 @@
 #define PRODUCTS(N) \
   case N: { \
     EACH_##N(DECLARE) \
-    if (c0 == 0) { \
+    if (first) { \
       const VEC low = (VEC)(0.0f), high = low; \
       EACH_##N(START) \
     } else { \
@@ -94,8 +96,8 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
                        __global const float *restrict b, __global float *restrict y,
                        int x_offset, int x_limit, int x_n, int x_y, int x_x, int height, int width,
                        int y_offset, int y_n, int y_y, int y_x, int y_c, int rows, int columns, int images,
-                       int origin_y, int origin_x, int depth, int channels, int tiles, int blocks_per_item,
-                       float p, float q RESIDUAL_ARGUMENTS) {
+                       int origin_y, int origin_x, int parts_y, int parts_x, int depth, int channels, int tiles,
+                       int blocks_per_item, float p, float q RESIDUAL_ARGUMENTS) {
   float transformed[IN * IN * INPUTS_APART] __attribute__((aligned(64)));
   VEC sums[BLOCKS * IN * IN * SUMS_APART];
   int in_y[MOST], in_x[MOST], from[MOST], to[MOST];
@@ -120,43 +122,49 @@ __kernel void winograd(__global const float *restrict x, __global const float *r
     WITH_RESIDUAL(added[m] = z_offset + n * z_n + r * OUT * z_y + c * OUT * z_x;)
   }
 
-  for (int c0 = 0; c0 < depth; c0 += CHUNK) {
-    const int length = min(CHUNK, depth - c0);
-    for (int m = 0; m < count; m++) {
-      const bool inner = in_y[m] >= 0 && in_x[m] >= 0 && in_y[m] + IN <= height && in_x[m] + IN <= width
-                         && from[m] + (IN - 1) * (x_y + x_x) + c0 + length + SIMD <= x_limit;
-      __global const float *source = x + from[m] + c0;
-      for (int c = 0; c < length; c += SIMD) {
-        float *target = transformed + m * ROW + c;
-        if (inner) {
+  for (int part = 0; part < parts_y * parts_x; part++) {
+    const int down = part / parts_x * TAPS, right = part % parts_x * TAPS;
+    for (int c0 = 0; c0 < depth; c0 += CHUNK) {
+      const int length = min(CHUNK, depth - c0);
+      const bool first = part == 0 && c0 == 0;
+      for (int m = 0; m < count; m++) {
+        const int row = in_y[m] + down, column = in_x[m] + right, begin = from[m] + down * x_y + right * x_x + c0;
+        const bool inner = row >= 0 && column >= 0 && row + IN <= height && column + IN <= width
+                           && begin + (IN - 1) * (x_y + x_x) + length + SIMD <= x_limit;
+        __global const float *source = x + begin;
+        for (int c = 0; c < length; c += SIMD) {
+          float *target = transformed + m * ROW + c;
+          if (inner) {
 #define INPUT(i, j) LOAD(source + c + i * x_y + j * x_x)
-          TRANSFORM_TILE(INPUT)
-        } else {
-          VEC padded[IN * IN];
-          for (int i = 0; i < IN; i++)
-            for (int j = 0; j < IN; j++)
-              padded[i * IN + j] = (uint)(in_y[m] + i) < (uint)height && (uint)(in_x[m] + j) < (uint)width
-                                   ? channels_at(x, from[m] + i * x_y + j * x_x + c0 + c, length - c, x_limit) : (VEC)(0.0f);
+            TRANSFORM_TILE(INPUT)
+          } else {
+            VEC padded[IN * IN];
+            for (int i = 0; i < IN; i++)
+              for (int j = 0; j < IN; j++)
+                padded[i * IN + j] = (uint)(row + i) < (uint)height && (uint)(column + j) < (uint)width
+                                     ? channels_at(x, begin + i * x_y + j * x_x + c, length - c, x_limit) : (VEC)(0.0f);
 #define PADDED(i, j) padded[i * IN + j]
-          TRANSFORM_TILE(PADDED)
+            TRANSFORM_TILE(PADDED)
+          }
         }
       }
+      for (int xi = 0; xi < IN * IN; xi++)
+        for (int block = 0; block < used_blocks; block++) {
+          const bool more = block + 1 < used_blocks;
+          __global const float *panel =
+              u + ((((long)part * depth + c0) * IN * IN + (long)xi * length) * blocks + (first_block + block) * length) * V;
+          /* What is read next, asked for little by little: from here the processor would not guess it in time. */
+          __global const float *soon = panel + (more ? 1 : blocks - used_blocks + 1) * length * V;
+          const int pace = (V + register_tiles - 1) / register_tiles;
+          for (int tile = 0; tile < count; tile += size) {
+            __global const float *now = panel;
+            const float *a = transformed + xi * INPUTS_APART + tile * ROW;
+            const int apart = ROW;
+            VEC *kept = sums + (block * IN * IN + xi) * SUMS_APART + tile * 2;
+            switch (min(size, LARGE_ENOUGH(count - tile))) { SIZES(PRODUCTS) }
+          }
+        }
     }
-    for (int xi = 0; xi < IN * IN; xi++)
-      for (int block = 0; block < used_blocks; block++) {
-        const bool more = block + 1 < used_blocks;
-        __global const float *panel = u + (((long)c0 * IN * IN + (long)xi * length) * blocks + (first_block + block) * length) * V;
-        /* What is read next, asked for little by little: from here the processor would not guess it in time. */
-        __global const float *soon = panel + (more ? 1 : blocks - used_blocks + 1) * length * V;
-        const int pace = (V + register_tiles - 1) / register_tiles;
-        for (int tile = 0; tile < count; tile += size) {
-          __global const float *now = panel;
-          const float *a = transformed + xi * INPUTS_APART + tile * ROW;
-          const int apart = ROW;
-          VEC *kept = sums + (block * IN * IN + xi) * SUMS_APART + tile * 2;
-          switch (min(size, LARGE_ENOUGH(count - tile))) { SIZES(PRODUCTS) }
-        }
-      }
   }
 
   for (int block = 0; block < used_blocks; block++) {

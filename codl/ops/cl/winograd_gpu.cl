@@ -1,11 +1,11 @@
-/* Winograd's transforms F(OUT, 3) for GPU devices: one tile and channel a work-item, neighbours along the channels.
-   The products between them are conv_tile_gpu.cl with (OUT + 2)^2 groups. Formulas as in winograd.cl.
+/* Winograd's transforms F(OUT, TAPS) for GPU devices: one tile and channel a work-item, neighbours along the channels.
+   The products between them are conv_tile_gpu.cl with IN * IN groups. Formulas as in winograd.cl.
 
    x            feature map, channels contiguous; tile (n, r, c) reads IN x IN inputs from row r * OUT + origin_y on
-   transformed  [IN * IN][tile][depth]
+   transformed  [IN * IN][tile][parts of the taps][depth]
    products     [IN * IN][tile][channels]
    y            feature map; `rows` x `columns` outputs are written from y_offset on
-   Global sizes: depth * tiles and channels * tiles, rounded up to whole groups. Compile with OUT (2, 4) and, for the output, ACTIVATION
+   Global sizes: depth * parts * tiles and channels * tiles, rounded up to whole groups. Compile with OUT (2, 3, 4), TAPS (3, 4) and, for the output, ACTIVATION
    and RESIDUAL (see residual.cl). */
 
 #pragma OPENCL FP_CONTRACT ON
@@ -17,12 +17,13 @@
 
 __kernel void winograd_input(__global const float *restrict x, __global float *restrict transformed, int x_offset, int x_n,
                              int x_y, int x_x, int height, int width, int tile_rows, int tile_columns, int tiles,
-                             int origin_y, int origin_x, int depth) {
-  const int channel = get_global_id(0) % depth, tile = get_global_id(0) / depth;
+                             int origin_y, int origin_x, int parts_y, int parts_x, int depth) {
+  const int channel = get_global_id(0) % depth, part = get_global_id(0) / depth % (parts_y * parts_x);
+  const int tile = get_global_id(0) / depth / (parts_y * parts_x);
   if (tile >= tiles)
     return;
   const int c = tile % tile_columns, r = tile / tile_columns % tile_rows, n = tile / tile_columns / tile_rows;
-  const int in_y = r * OUT + origin_y, in_x = c * OUT + origin_x;
+  const int in_y = r * OUT + origin_y + part / parts_x * TAPS, in_x = c * OUT + origin_x + part % parts_x * TAPS;
   float half_way[IN][IN];
   for (int j = 0; j < IN; j++) {
     float d[IN], t[IN];
@@ -37,7 +38,7 @@ __kernel void winograd_input(__global const float *restrict x, __global float *r
     float t[IN];
     TRANSFORM_INPUT(t, half_way[i])
     for (int j = 0; j < IN; j++)
-      transformed[((i * IN + j) * tiles + tile) * depth + channel] = t[j];
+      transformed[(((i * IN + j) * tiles + tile) * parts_y * parts_x + part) * depth + channel] = t[j];
   }
 }
 

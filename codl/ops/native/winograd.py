@@ -1,4 +1,4 @@
-"""3 x 3 convolution by Winograd's algorithm: twin of `cl/winograd.cl`, which describes layouts and blocking.
+"""Convolution by Winograd's algorithm: twin of `cl/winograd.cl`, which describes layouts and blocking.
 
 The transforms of `cl/winograd_transforms.cl` are Python functions here that write LLVM's code, as do the loops over the
 points of a tile, so that a tile's vectors become registers.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -52,7 +53,7 @@ from codl.ops.native.register_tile import (
 )
 from codl.ops.native.register_tile import products as sums_of_products
 from codl.ops.window import FLOAT
-from codl.ops.winograd import CHUNK, LEAST_TILES, MOST_CHANNELS, MOST_TILES, POINTS
+from codl.ops.winograd import CHUNK, LEAST_TILES, MOST_CHANNELS, MOST_TILES, POINTS, SIDES, TAPS
 
 _MOST = max(MOST_TILES.values()) + PIXELS
 """No work-item has more tiles."""
@@ -60,18 +61,18 @@ _ROW = CHUNK + 16
 _PADDING = 16
 """Floats between the points of transformed inputs and of sums, a cache line, since a transform touches all points
 together and they must not share cache sets."""
-_POINTS = {m: (m + 2) ** 2 for m in MOST_TILES}
+_POINTS = {m: SIDES[m] ** 2 for m in MOST_TILES}
 _TRANSFORMED = max(_POINTS[m] * ((MOST_TILES[m] + PIXELS) * _ROW + _PADDING) for m in MOST_TILES)
 _SUMS = max(_POINTS[m] * ((MOST_TILES[m] + PIXELS) * V + _PADDING) for m in MOST_TILES) * (MOST_CHANNELS // V)
 _TILE = max(_POINTS.values()) * V
 """Room for the inputs or the outputs of one tile."""
 
 (
-    _MOST_TILES, _OUT, _CHUNK, _ACTIVATION, _RESIDUAL,
+    _MOST_TILES, _OUT, _TAPS, _CHUNK, _ACTIVATION, _RESIDUAL,
     _X, _U, _B, _Y, _X_OFFSET, _X_LIMIT, _X_N, _X_Y, _X_X, _HEIGHT, _WIDTH,
     _Y_OFFSET, _Y_N, _Y_Y, _Y_X, _Y_C, _ROWS, _COLUMNS, _IMAGES, _ORIGIN_Y, _ORIGIN_X,
-    _DEPTH, _CHANNELS, _TILES, _BLOCKS_PER_ITEM, _P, _Q, _Z, _Z_OFFSET, _Z_N, _Z_Y, _Z_X,
-) = range(37)  # fmt: skip
+    _PARTS_Y, _PARTS_X, _DEPTH, _CHANNELS, _TILES, _BLOCKS_PER_ITEM, _P, _Q, _Z, _Z_OFFSET, _Z_N, _Z_Y, _Z_X,
+) = range(40)  # fmt: skip
 """Slots: defines, arguments, and the residual's arguments where there is one."""
 
 _FROM, _TO, _ADDED, _IN_Y, _IN_X = (_MOST * WORD * n for n in range(5))
@@ -102,7 +103,7 @@ class _Vector:
 
 
 _FLAGS = ("contract",)
-_P_, _Q_ = (POINTS[4][n] for n in (1, 3))
+_P_, _Q_ = (POINTS[6][n] for n in (1, 3))
 _P2, _Q2 = round(_P_**2, 6), round(_Q_**2, 6)
 
 
@@ -117,12 +118,13 @@ def _input_transform(d: Sequence[_Vector]) -> list[_Vector]:
     return [first, p_even + p_odd, p_even - p_odd, q_even + q_odd, q_even - q_odd, last]
 
 
-def _output_transform(d: Sequence[_Vector]) -> list[_Vector]:
-    """TRANSFORM_OUTPUT: A' of 4 or 6 sums."""
+def _output_transform(d: Sequence[_Vector], out: int) -> list[_Vector]:
+    """TRANSFORM_OUTPUT: A' of 4 or 6 sums, `out` outputs."""
     if len(d) == 4:
         return [d[0] + d[1] + d[2], d[1] - d[2] + d[3]]
     p_sum, p_rest, q_sum, q_rest = d[1] + d[2], _P_ * (d[1] - d[2]), d[3] + d[4], _Q_ * (d[3] - d[4])
-    return [d[0] + p_sum + q_sum, p_rest + q_rest, _P2 * p_sum + _Q2 * q_sum, _P2 * p_rest + _Q2 * q_rest + d[5]]
+    powers = [d[0] + p_sum + q_sum, p_rest + q_rest, _P2 * p_sum + _Q2 * q_sum, _P2 * p_rest + _Q2 * q_rest][:out]
+    return [*powers[:-1], powers[-1] + d[5]]
 
 
 def _both_ways(
@@ -139,21 +141,21 @@ def _at(builder: ir.IRBuilder, strides: tuple[ir.Value, ir.Value], i: int, j: in
 
 
 @intrinsic
-def _transform(typingctx: Any, out: Any, x: Any, x_y: Any, x_x: Any, target: Any, apart: Any) -> Any:
-    """Write B' x B of one tile and vector of channels, its points `apart` floats apart, for tiles of `out` outputs."""
+def _transform(typingctx: Any, side: Any, x: Any, x_y: Any, x_x: Any, target: Any, apart: Any) -> Any:
+    """Write B' x B of one tile of `side` x `side` inputs and vector of channels, its points `apart` floats apart."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        out, x, x_y, x_x, target, apart = args
+        side, x, x_y, x_x, target, apart = args
 
-        def one(m: int) -> None:
+        def one(points: int) -> None:
             def read(i: int, j: int) -> _Vector:
                 return _Vector(builder, load_vector(builder, x, _at(builder, (x_y, x_x), i, j)))
 
-            results = _both_ways(_input_transform, m + 2, read)
+            results = _both_ways(_input_transform, points, read)
             for xi, result in enumerate(result for row in results for result in row):
                 store_vector(builder, result.value, target, builder.mul(apart, number(xi)))
 
-        dispatched(builder, out, sorted(MOST_TILES), one)
+        dispatched(builder, side, sorted(POINTS), one)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), generate
@@ -172,11 +174,11 @@ def _transform_back(
 
         def one(m: int) -> None:
             def read(i: int, j: int) -> _Vector:
-                index = builder.mul(apart, number(i * (m + 2) + j))
+                index = builder.mul(apart, number(i * SIDES[m] + j))
                 return _Vector(builder, load_vector(builder, sums, index))
 
             constant = _Vector(builder, load_vector(builder, bias, number(0)))
-            for i, row in enumerate(_both_ways(_output_transform, m + 2, read)):
+            for i, row in enumerate(_both_ways(partial(_output_transform, out=m), SIDES[m], read)):
                 for j, result in enumerate(row):
                     value = clamped(builder, (result + constant).value, low, high)
                     store_vector(builder, value, y, _at(builder, (y_y, y_x), i, j))
@@ -188,6 +190,12 @@ def _transform_back(
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------
+
+
+@always_inlined
+def _side(slots: int) -> int:
+    """Inputs that a tile reads along one axis."""
+    return integer(slots, _OUT) + integer(slots, _TAPS) - 1
 
 
 @once
@@ -218,7 +226,7 @@ def _locate(slots: int, lists: int, first: int, count: int) -> None:
 def _copy_padded(slots: int, x: int, in_y: int, in_x: int, n: int, padded: int) -> None:
     """Copy a tile's inputs, a vector of `n` or more channels from address x on, to `padded`: zeros outside the map."""
     x_y, x_x, limit = integer(slots, _X_Y), integer(slots, _X_X), integer(slots, _X) + integer(slots, _X_LIMIT) * FLOAT
-    side = integer(slots, _OUT) + 2
+    side = _side(slots)
     for i in range(side):
         for j in range(side):
             to, source = padded + (i * side + j) * LANES * FLOAT, x + (i * x_y + j * x_x) * FLOAT
@@ -235,13 +243,16 @@ def _copy_padded(slots: int, x: int, in_y: int, in_x: int, n: int, padded: int) 
 
 @once
 def _transform_inputs(
-    slots: int, lists: int, transformed: int, padded: int, count: int, c0: int, length: int, apart: int
+    slots: int, lists: int, transformed: int, padded: int, count: int, part: int, c0: int, length: int, apart: int
 ) -> None:
-    """Transform `length` channels from c0 on of all tiles."""
-    out, x_y, x_x = integer(slots, _OUT), integer(slots, _X_Y), integer(slots, _X_X)
-    limit, side = integer(slots, _X) + integer(slots, _X_LIMIT) * FLOAT, out + 2
+    """Transform `length` channels from c0 on of all tiles, for a part of the taps."""
+    side, x_y, x_x = _side(slots), integer(slots, _X_Y), integer(slots, _X_X)
+    limit = integer(slots, _X) + integer(slots, _X_LIMIT) * FLOAT
+    down = part // integer(slots, _PARTS_X) * integer(slots, _TAPS)
+    right = part % integer(slots, _PARTS_X) * integer(slots, _TAPS)
+    shift = (down * x_y + right * x_x + c0) * FLOAT
     for m in range(count):
-        x, in_y, in_x = integer(lists + _FROM, m) + c0 * FLOAT, integer(lists + _IN_Y, m), integer(lists + _IN_X, m)
+        x, in_y, in_x = integer(lists + _FROM, m) + shift, integer(lists + _IN_Y, m) + down, integer(lists + _IN_X, m) + right
         inner = (
             in_y >= 0 and in_x >= 0 and in_y + side <= integer(slots, _HEIGHT) and in_x + side <= integer(slots, _WIDTH)
         )
@@ -251,7 +262,7 @@ def _transform_inputs(
             if not inner:
                 _copy_padded(slots, source, in_y, in_x, length - c, padded)
             _transform(
-                out, source if inner else padded, x_y if inner else side * LANES, x_x if inner else LANES,
+                side, source if inner else padded, x_y if inner else side * LANES, x_x if inner else LANES,
                 transformed + (m * (integer(slots, _CHUNK) + _PADDING) + c) * FLOAT, apart,
             )  # fmt: skip
 
@@ -305,10 +316,11 @@ def _products(
 
 @once
 def _multiply(
-    slots: int, transformed: int, sums: int, zeros: int, j: int, count: int, c0: int, length: int, apart: int, row: int
+    slots: int, transformed: int, sums: int, zeros: int, j: int, count: int, done: int, length: int, apart: int, row: int
 ) -> None:
-    """Add the products of `length` channels from c0 on to the sums of all points, blocks and tiles."""
-    side, most = integer(slots, _OUT) + 2, integer(slots, _MOST_TILES)
+    """Add the products of `length` channels to the sums of all points, blocks and tiles, where those of `done` are
+    there already."""
+    side, most = _side(slots), integer(slots, _MOST_TILES)
     blocks = (integer(slots, _CHANNELS) + V - 1) // V
     first_block = j * integer(slots, _BLOCKS_PER_ITEM)
     used_blocks = min(integer(slots, _BLOCKS_PER_ITEM), blocks - first_block)
@@ -317,7 +329,7 @@ def _multiply(
     pace = (V + register_tiles - 1) // register_tiles
     panel = length * V * FLOAT
     for xi in range(side * side):
-        weights = integer(slots, _U) + c0 * side * side * blocks * V * FLOAT + (xi * blocks + first_block) * panel
+        weights = integer(slots, _U) + done * side * side * blocks * V * FLOAT + (xi * blocks + first_block) * panel
         for block in range(used_blocks):
             # What is read next, asked for little by little: from here the processor would not guess it in time.
             soon = weights + panel if block + 1 < used_blocks else weights + (blocks - used_blocks + 1) * panel
@@ -325,7 +337,7 @@ def _multiply(
                 kept = sums + ((block * side * side + xi) * (most * V + _PADDING) + tile * V) * FLOAT
                 _products(
                     min(size, _large_enough(count - tile)), transformed + (xi * apart + tile * row) * FLOAT, row,
-                    weights, length, zeros if c0 == 0 else kept, 0 if c0 == 0 else V, kept, soon, pace,
+                    weights, length, zeros if done == 0 else kept, 0 if done == 0 else V, kept, soon, pace,
                 )  # fmt: skip
                 soon += pace * length * FLOAT
             weights += panel
@@ -375,7 +387,7 @@ def _add_residual(slots: int, results: int, z: int, high: int, wide: int, channe
             add(results + (i * out + j) * V * FLOAT, z + (i * z_y + j * z_x) * FLOAT, channels)
 
 
-@kernel("MOST", "OUT", "CHUNK", "ACTIVATION", "RESIDUAL")
+@kernel("MOST", "OUT", "TAPS", "CHUNK", "ACTIVATION", "RESIDUAL")
 def winograd(slots: int, i: int, j: int, k: int) -> None:
     transformed, sums, lists = memory(_TRANSFORMED), memory(_SUMS), memory(_LISTS)
     tile, zeros = memory(_TILE), memory(V)
@@ -386,12 +398,13 @@ def winograd(slots: int, i: int, j: int, k: int) -> None:
     all_tiles = ((integer(slots, _ROWS) + out - 1) // out) * ((integer(slots, _COLUMNS) + out - 1) // out)
     first = i * integer(slots, _TILES)
     count = min(integer(slots, _TILES), integer(slots, _IMAGES) * all_tiles - first)
-    apart, points = most * row + _PADDING, (out + 2) * (out + 2)
+    apart, points = most * row + _PADDING, _side(slots) * _side(slots)
     _locate(slots, lists, first, count)
-    for c0 in range(0, depth, chunk):
-        length = min(chunk, depth - c0)
-        _transform_inputs(slots, lists, transformed, tile, count, c0, length, apart)
-        _multiply(slots, transformed, sums, zeros, j, count, c0, length, apart, row)
+    for part in range(integer(slots, _PARTS_Y) * integer(slots, _PARTS_X)):
+        for c0 in range(0, depth, chunk):
+            length = min(chunk, depth - c0)
+            _transform_inputs(slots, lists, transformed, tile, count, part, c0, length, apart)
+            _multiply(slots, transformed, sums, zeros, j, count, part * depth + c0, length, apart, row)
     blocks = (integer(slots, _CHANNELS) + V - 1) // V
     first_block = j * integer(slots, _BLOCKS_PER_ITEM)
     for block in range(min(integer(slots, _BLOCKS_PER_ITEM), blocks - first_block)):
