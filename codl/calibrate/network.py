@@ -16,6 +16,7 @@ import numpy as np
 
 from codl.calibrate.fallback import single_node_model
 from codl.graph import Activation, Attribute, Graph, Node, Tensor
+from codl.ops.residual import BEFORE
 
 Shape = tuple[int, ...]
 _PRODUCER = "make "
@@ -36,7 +37,8 @@ _CONVOLUTIONS = (
     (23, 23, 272, 272, 3, 2, 1), (17, 17, 384, 384, 3, 2, 1), (68, 66, 72, 144, 1, 2, 1), (45, 45, 208, 416, 1, 2, 1),
     (23, 23, 544, 1040, 1, 2, 1), (100, 102, 3, 24, 9, 1, 1), (45, 45, 24, 48, 5, 1, 1), (22, 23, 72, 72, 5, 1, 1),
     (34, 35, 48, 48, 7, 1, 1), (22, 23, 144, 136, 7, 1, 1), (27, 29, 72, 88, 7, 1, 1), (46, 44, 40, 24, 7, 1, 1),
-    (17, 17, 208, 96, 5, 1, 1), (34, 35, 40, 48, 9, 1, 1), (45, 45, 96, 96, 3, 1, 4), (22, 23, 288, 288, 3, 1, 6), (30, 31, 160, 160, 3, 1, 2),
+    (17, 17, 208, 96, 5, 1, 1), (34, 35, 40, 48, 9, 1, 1),
+    (45, 45, 96, 96, 3, 1, 4), (22, 23, 288, 288, 3, 1, 6), (30, 31, 160, 160, 3, 1, 2),
     (17, 17, 272, 272, 3, 2, 8),
     (100, 102, 24, 3, 9, 1, 1), (68, 66, 48, 3, 7, 1, 1), (90, 91, 40, 2, 5, 1, 1), (45, 45, 76, 4, 3, 1, 1),
     (34, 35, 144, 1, 3, 1, 1), (60, 61, 24, 4, 5, 2, 1),
@@ -56,6 +58,12 @@ _QUICK_CONVOLUTIONS = (
     (22, 23, 384, 384, 3, 1, 0), (45, 45, 144, 144, 3, 2, 0),
     (45, 45, 72, 4, 3, 1, 1), (34, 35, 24, 3, 5, 1, 1), (22, 23, 144, 2, 3, 1, 1),
 )  # fmt: skip
+# Convolutions to whose sums another map is added: height, width, input channels, output channels, kernel.
+_RESIDUAL = (
+    (68, 66, 72, 272, 1), (150, 140, 40, 144, 1), (34, 35, 144, 544, 1), (22, 23, 272, 1072, 1), (90, 91, 72, 72, 3),
+    (27, 29, 96, 24, 1),
+)  # fmt: skip
+_QUICK_RESIDUAL = ((45, 45, 40, 144, 1), (34, 35, 72, 72, 3))
 # Transposed convolutions: height, width, input channels, output channels, kernel, stride.
 _TRANSPOSED = ((45, 45, 48, 24, 2, 2), (22, 23, 144, 72, 4, 2), (11, 11, 272, 144, 4, 2), (34, 35, 72, 40, 3, 2))
 # Pools: height, width, channels, kernel (0: the whole map), stride, mode.
@@ -141,16 +149,22 @@ def _convolution_name(h: int, w: int, ic: int, oc: int, kernel: int, stride: int
     return f"conv {h}x{w}x{ic}->{oc} k{kernel} s{stride}" + (f" g{group}" if group > 1 else "")
 
 
-def _convolution(b: _Builder, h: int, w: int, ic: int, oc: int, kernel: int, stride: int, group: int) -> None:
+def _convolution(
+    b: _Builder, h: int, w: int, ic: int, oc: int, kernel: int, stride: int, group: int, residual: bool = False
+) -> None:
     group = group or ic
     pad = kernel // 2
-    out = tuple((extent + 2 * pad - kernel) // stride + 1 for extent in (h, w))
+    out = (1, oc, *((extent + 2 * pad - kernel) // stride + 1 for extent in (h, w)))
     depth = ic // group
     name = _convolution_name(h, w, ic, oc, kernel, stride, group)
     weights = b.constant((oc, depth, kernel, kernel), depth * kernel * kernel)
+    inputs = (b.input((1, ic, h, w)), weights, b.constant((oc,)))
+    added: dict[str, Attribute] = {}
+    if residual:
+        name, inputs, added = f"{name} residual", (*inputs, b.input(out, 1)), {"residual": BEFORE}
     b.add(
-        "conv", name, (b.input((1, ic, h, w)), weights, b.constant((oc,))), (1, oc, *out), Activation("relu"),
-        kernel=(kernel, kernel), stride=(stride, stride), pads=(pad,) * 4, dilation=(1, 1), group=group,
+        "conv", name, inputs, out, Activation("relu"), kernel=(kernel, kernel), stride=(stride, stride),
+        pads=(pad,) * 4, dilation=(1, 1), group=group, **added,
     )  # fmt: skip
 
 
@@ -245,6 +259,8 @@ def probe_graph(quick: bool = False, large: bool = False) -> Graph:
     b = _Builder()
     for convolution in _QUICK_CONVOLUTIONS if quick else _CONVOLUTIONS:
         _convolution(b, *convolution)
+    for h, w, ic, oc, kernel in _QUICK_RESIDUAL if quick else _RESIDUAL:
+        _convolution(b, h, w, ic, oc, kernel, stride=1, group=1, residual=True)
     for transposed in _TRANSPOSED[1:] if quick else _TRANSPOSED:
         _transposed(b, *transposed)
     for pool in _POOLS[1::2] if quick else _POOLS:

@@ -3,8 +3,8 @@
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): tiles of m x m outputs cost (m + r - 1)^2
 multiplications instead of (m r)^2. A larger kernel is a sum of kernels of r x r taps, each of which reads the inputs
 shifted by so many rows and columns (its `part` of the taps), and whose products are added before they are transformed
-back: 7 x 7 taps in four parts of F(3, 4) cost 16 multiplications an output instead of 49, 5 x 5 in four of F(4, 3) 9 instead
-of 25, 9 x 9 in nine 20 instead of 81. Weights are transformed here, in float64.
+back: 7 x 7 taps in four parts of F(3, 4) cost 16 multiplications an output instead of 49, 5 x 5 in four of F(4, 3) 9
+instead of 25, 9 x 9 in nine 20 instead of 81. Weights are transformed here, in float64.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from codl.hardware import Cluster, Kernel, Processor
 from codl.ops import REGISTRY
 from codl.ops.launch import KernelRequest, View
 from codl.ops.spec import Work
+from codl.ops.winograd import ALGORITHMS
 from codl.region import Region
 from tests.invented import LANES, ONE_MEMORY, TRAITS, kernel_ns, samples
 
@@ -101,10 +102,10 @@ def test_sizes_of_tiles_and_work_items_are_those_of_the_kernels() -> None:
         out = Region.full(graph.tensors[node.output].shape)
         for algorithm in set(variants) - {"depthwise", "narrow"}:
             sizes = geometry.blocks(algorithm, TRAITS)
-            views = View.of(Region.full(graph.tensors[node.inputs[0]].shape)), View.of(out)
-            request = KernelRequest(graph, node, out, views[:1], views[1], algorithm, TRAITS)
+            inputs = tuple(View.of(Region.full(tensor.shape)) for _, tensor in graph.variable_inputs(node))
+            request = KernelRequest(graph, node, out, inputs, View.of(out), algorithm, TRAITS)
             work = REGISTRY[node].work(graph, node, out)
-            side = int(algorithm.removeprefix("winograd")) if algorithm.startswith("winograd") else 1
+            side = ALGORITHMS.get(algorithm, 1)
             pixels = -(-work.out_h // side) * -(-work.out_w // side)
             items = -(-pixels // sizes["item_pixels"]) * work.groups
             items *= -(-(work.out_channels // work.groups) // sizes["item_channels"])

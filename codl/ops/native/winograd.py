@@ -53,7 +53,7 @@ from codl.ops.native.register_tile import (
 )
 from codl.ops.native.register_tile import products as sums_of_products
 from codl.ops.window import FLOAT
-from codl.ops.winograd import CHUNK, LEAST_TILES, MOST_CHANNELS, MOST_TILES, POINTS, SIDES, TAPS
+from codl.ops.winograd import CHUNK, LEAST_TILES, MOST_CHANNELS, MOST_TILES, POINTS, SIDES
 
 _MOST = max(MOST_TILES.values()) + PIXELS
 """No work-item has more tiles."""
@@ -252,7 +252,8 @@ def _transform_inputs(
     right = part % integer(slots, _PARTS_X) * integer(slots, _TAPS)
     shift = (down * x_y + right * x_x + c0) * FLOAT
     for m in range(count):
-        x, in_y, in_x = integer(lists + _FROM, m) + shift, integer(lists + _IN_Y, m) + down, integer(lists + _IN_X, m) + right
+        x = integer(lists + _FROM, m) + shift
+        in_y, in_x = integer(lists + _IN_Y, m) + down, integer(lists + _IN_X, m) + right
         inner = (
             in_y >= 0 and in_x >= 0 and in_y + side <= integer(slots, _HEIGHT) and in_x + side <= integer(slots, _WIDTH)
         )
@@ -316,7 +317,16 @@ def _products(
 
 @once
 def _multiply(
-    slots: int, transformed: int, sums: int, zeros: int, j: int, count: int, done: int, length: int, apart: int, row: int
+    slots: int,
+    transformed: int,
+    sums: int,
+    zeros: int,
+    j: int,
+    count: int,
+    done: int,
+    length: int,
+    apart: int,
+    row: int,
 ) -> None:
     """Add the products of `length` channels to the sums of all points, blocks and tiles, where those of `done` are
     there already."""
