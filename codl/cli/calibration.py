@@ -11,6 +11,7 @@ import typer
 from codl import hardware as hw
 from codl.cli import options
 from codl.cli.console import note, print_json, progress, share, table
+from codl.cli.host import choose_devices
 
 Processor = Annotated[str, typer.Option("--processor", metavar="cpu|gpu", help="Whose latencies the table holds.")]
 
@@ -39,10 +40,9 @@ def calibrate(
     """
     from codl.calibrate import cache, partial_path
     from codl.calibrate import calibrate as measure
-    from codl.real.devices import choose
 
     options.require_folders(output)
-    assignment = choose(cpu, gpu)
+    assignment = choose_devices(cpu, gpu)
     partial = partial_path(assignment, storage)
     name = output.stem if output else hw.HOST
     try:

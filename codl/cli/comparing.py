@@ -11,7 +11,7 @@ import typer
 
 from codl.cli import options
 from codl.cli.console import note, out, percent, print_json, share, stages, table
-from codl.cli.host import scenario_workspace
+from codl.cli.host import choose_devices, scenario_workspace
 from codl.cli.running import Scenario_, only_one, save_report
 from codl.compare import Comparison, Moved, compare_traces, moved_constants
 from codl.errors import BoundExceeded, InputError
@@ -121,15 +121,14 @@ class _Asked:
 def _scenario(asked: _Asked) -> list[Compared]:
     """Every plan of a scenario in both worlds."""
     from codl.fidelity import compare_plans, diverse, require_this_machine
-    from codl.real.devices import choose
 
     chosen = load_scenario(asked.scenario)
     for model in chosen.models:
         require_executable(model)
+    devices = choose_devices(asked.cpu, asked.gpu)
     workspace = scenario_workspace(
         chosen, asked.hardware, asked.data_type, None, asked.shapes, asked.cpu, asked.gpu, asked.storage
     )
-    devices = choose(asked.cpu, asked.gpu)
     if not asked.force and not workspace.hardware.settings:
         require_this_machine(workspace.hardware, devices)
     found = []

@@ -12,7 +12,7 @@ import typer
 
 from codl.cli import adapting, options
 from codl.cli.console import Stages, note, percent, print_json, stages, table
-from codl.cli.host import load_hardware, scenario_workspace
+from codl.cli.host import choose_devices, load_hardware, scenario_workspace
 from codl.cli.running import Scenario_, only_one, save_report, subject
 from codl.errors import CodlError, FileError, InputError, first_line
 from codl.io import atomic_path
@@ -69,13 +69,11 @@ def execute(
     Example: codl execute --model yolov2 --planner codl --runs 5 --check onnxruntime
     Example: codl execute --model yolov2 --adapt --runs 100
     """
-    from codl.real.devices import choose
-
     only_one(scenario=scenario, model=model, plan=plan)
     if check not in (None, "onnxruntime"):
         raise InputError(f"--check {check}: the only reference is onnxruntime")
     options.require_folders(output_file, trace, report)
-    devices = choose(cpu, gpu)
+    devices = choose_devices(cpu, gpu)
     rows: list[Row] = []
     entries: list[Entry] = []
     count, asked = _to_execute(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from codl import hardware as hw
 from codl.cli import options
-from codl.cli.console import progress
+from codl.cli.console import note, progress
 from codl.errors import InputError
 from codl.hardware import Hardware
 from codl.runs import Workspace
 from codl.scenario import Scenario
+
+if TYPE_CHECKING:
+    from codl.real.devices import Assignment
 
 
 def load_hardware(
@@ -32,6 +37,21 @@ def host(cpu: str | None = None, gpu: str | None = None, storage: str = options.
 
     with progress("Describing this machine") as ticker:
         return load_or_calibrate(cpu=cpu, gpu=gpu, report=ticker, storage=storage)
+
+
+def choose_devices(cpu: str | None = None, gpu: str | None = None) -> Assignment:
+    """The devices that run things here; says so if their kernels must be compiled first.
+
+    Raises:
+        DeviceError: an unknown id, or no device at all.
+    """
+    from codl.real.devices import choose
+    from codl.real.native.devices import compiles_first, is_native
+
+    assignment = choose(cpu, gpu)
+    if any(is_native(device.id) for device in (assignment.cpu, assignment.gpu)) and compiles_first():
+        note("Native kernels are compiled for this processor as they are needed: a minute or two, this once")
+    return assignment
 
 
 def scenario_workspace(

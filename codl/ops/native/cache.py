@@ -34,4 +34,9 @@ def use() -> None:
     numba.config.CACHE_DIR = str(folder)
 
 
+def cold() -> bool:
+    """Whether nothing was compiled yet."""
+    return next(Path(numba.config.CACHE_DIR).rglob("*.nbi"), None) is None
+
+
 use()

@@ -34,6 +34,13 @@ def cores_of(device_id: str) -> range | None:
     return range(first, last + 1) if first <= last < usable_cores() else None
 
 
+def compiles_first() -> bool:
+    """Whether kernels have yet to be compiled for this processor, which takes a minute or two, once."""
+    from codl.ops.native import cache as compiled  # imports numba
+
+    return compiled.cold()
+
+
 @cache
 def version() -> str:
     return f"numba {metadata.version('numba')}, LLVM {metadata.version('llvmlite')}"
