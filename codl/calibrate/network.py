@@ -31,6 +31,7 @@ _CONVOLUTIONS = (
     (150, 140, 24, 40, 1, 1, 1), (90, 91, 40, 72, 1, 1, 1), (68, 66, 72, 144, 1, 1, 1), (45, 45, 208, 96, 1, 1, 1),
     (34, 35, 144, 272, 1, 1, 1), (22, 23, 272, 816, 1, 1, 1), (17, 17, 544, 272, 1, 1, 1), (11, 11, 704, 1408, 1, 1, 1),
     (9, 9, 1040, 480, 1, 1, 1), (27, 29, 24, 24, 1, 1, 1), (15, 15, 320, 45, 1, 1, 1),
+    (45, 45, 96, 13, 1, 1, 1), (34, 35, 208, 27, 1, 1, 1),
     (130, 134, 3, 80, 3, 1, 1), (180, 170, 3, 48, 3, 1, 1), (150, 140, 3, 80, 7, 2, 1), (140, 150, 3, 48, 3, 2, 1),
     (30, 31, 528, 528, 3, 1, 1), (44, 46, 136, 6, 3, 1, 1), (22, 23, 272, 11, 3, 1, 1),
     (150, 140, 3, 40, 7, 2, 1), (150, 140, 3, 24, 3, 2, 1), (90, 91, 40, 72, 3, 2, 1), (45, 45, 96, 208, 3, 2, 1),
@@ -158,7 +159,7 @@ def _convolution(
     depth = ic // group
     name = _convolution_name(h, w, ic, oc, kernel, stride, group)
     weights = b.constant((oc, depth, kernel, kernel), depth * kernel * kernel)
-    inputs = (b.input((1, ic, h, w)), weights, b.constant((oc,)))
+    inputs: tuple[str, ...] = (b.input((1, ic, h, w)), weights, b.constant((oc,)))
     added: dict[str, Attribute] = {}
     if residual:
         name, inputs, added = f"{name} residual", (*inputs, b.input(out, 1)), {"residual": BEFORE}

@@ -48,13 +48,13 @@ FORMS: Mapping[str, Form] = {
     "tiled": Form(
         tiled.tiled,
         compute=("multiply",),
-        memory=("stage", "stream", "data", "weights"),
+        memory=("stage", "stream", "read", "write", "added", "weights"),
         fixed=("launch", "scalar"),
     ),
     "tiled-winograd": Form(
         tiled.tiled_winograd,
         compute=("multiply",),
-        memory=("transform", "inverse", "stream", "data", "weights"),
+        memory=("transform", "inverse", "stream", "read", "write", "added", "weights"),
         fixed=("launch",),
     ),
     "narrow": Form(tiled.narrow, compute=("multiply", "tail"), memory=("stage", "stream", "data"), fixed=("launch",)),

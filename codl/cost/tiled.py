@@ -25,12 +25,22 @@ def _items(work: Any, kernel: Kernel, pixels: Any, processor: Processor) -> Any:
     return ceil(items, slots) * slots / items
 
 
+def _moved(work: Any) -> Quantities:
+    """Bytes of feature maps, by what is done with them."""
+    return {
+        "read": 1.0 * (work.input_bytes - work.added_bytes),
+        "write": 1.0 * work.output_bytes,
+        "added": 1.0 * work.added_bytes,
+    }
+
+
 def tiled(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     """Implicit GEMM on a CPU: work-items of `item_pixels` x `item_channels` outputs, register tiles of `pixels` x
     `out_channels`. A work-item gathers (stages) its pixels' inputs once, and reads its channels' weights once: both
     are repeated along the other axis; a row of taps is staged in whole vectors. Channels are computed in whole vectors,
-    and those that fill none are written one by one. Each group is computed for itself. A lone pixel has no tile to
-    share weights.
+    and those that fill none are written one by one. Writing (for which a cache first reads the line), and reading what
+    is added at the end, take longer a byte than inputs, which the processor foresees. Each group is computed for
+    itself. A lone pixel has no tile to share weights.
     """
     get = kernel.blocks.get
     pixels = work.batch * work.out_h * work.out_w
@@ -44,7 +54,7 @@ def tiled(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
         "multiply": 2.0 * ceil(pixels, tile) * tile * columns * depth * slower,
         "stage": FLOAT * work.groups * pixels * staged * ceil(per_group, get("item_channels", 1)) * slower,
         "stream": FLOAT * depth * columns * ceil(pixels, get("item_pixels", 1)) * slower,
-        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        **_moved(work),
         "weights": 1.0 * work.weight_bytes,
         "scalar": 1.0 * work.groups * pixels * (per_group % vector),
         "launch": 1.0,
@@ -70,7 +80,7 @@ def tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantitie
         "transform": FLOAT * points * tiles * vectors * ceil(work.out_channels, get("item_channels", 1)) * slower,
         "inverse": FLOAT * points * tiles * columns * slower,
         "stream": FLOAT * points * depth * columns * ceil(tiles, get("item_pixels", 1)) * slower,
-        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        **_moved(work),
         "weights": FLOAT * points * depth * columns,
         "launch": 1.0,
     }

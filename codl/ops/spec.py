@@ -54,6 +54,8 @@ class Work:
     input_bytes: int = 0
     output_bytes: int = 0
     weight_bytes: int = 0
+    added_bytes: int = 0
+    """Of the `input_bytes`, those of a map that is added to the sums (`codl.ops.residual`)."""
 
     @property
     def bytes(self) -> int:

@@ -66,4 +66,5 @@ def window_work(
         input_bytes=(read.size + added) * FLOAT,
         output_bytes=size * FLOAT,
         weight_bytes=0 if out.empty else channels * weights * FLOAT,
+        added_bytes=added * FLOAT,
     )

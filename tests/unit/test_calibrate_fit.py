@@ -42,10 +42,11 @@ def _convolution_timings(seconds: Callable[[Work], float], count: int = 40) -> l
 
 
 def _by_formula(**units: float) -> Callable[[Work], float]:
-    times = {"multiply": 1e-11, "data": 5e-11, "weights": 8e-11, "launch": 2e-5, **units}
+    times = {"multiply": 1e-11, "read": 3e-11, "write": 1e-10, "weights": 8e-11, "launch": 2e-5, **units}
     kernel = Kernel(
         name="true", algorithm="direct", form="tiled", blocks=geometry.blocks("direct", TRAITS), parallel=(),
-        compute={"multiply": times["multiply"]}, memory={"data": times["data"], "weights": times["weights"]},
+        compute={"multiply": times["multiply"]},
+        memory={unit: times[unit] for unit in ("read", "write", "weights")},
         fixed={"launch": times["launch"]},
     )  # fmt: skip
     return lambda work: float(fit.predict(kernel, PROCESSOR, [work])[0])
@@ -60,7 +61,7 @@ def test_unit_times_that_made_the_timings_are_found_again() -> None:
 
 
 def test_a_difference_between_strides_is_noticed_and_one_that_is_not_there_is_not() -> None:
-    one, two = _by_formula(), _by_formula(multiply=3e-11, data=3e-10)
+    one, two = _by_formula(), _by_formula(multiply=3e-11, read=3e-10)
     found = fit.fit_library(_convolution_timings(lambda w: (one if w.stride_w == 1 else two)(w)), PROCESSOR, TRAITS)
     assert {kernel.kernel.name for kernel in found} == {"conv-direct-stride-1", "conv-direct-stride-from-2"}
     assert max(kernel.errors.max() for kernel in found) < 1e-2

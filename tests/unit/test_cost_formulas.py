@@ -179,6 +179,17 @@ def test_a_fused_winograd_kernel_repeats_transforms_and_weights_by_work_item() -
     assert traffic(large, halved, CPU) == large.bytes - large.weight_bytes / 2
 
 
+@pytest.mark.parametrize("form_name", ["tiled", "tiled-winograd"])
+def test_bytes_of_maps_are_told_apart_by_what_is_done_with_them(form_name: str) -> None:
+    of = kernel(form=form_name, tile=4, blocks={**TILES, "item_pixels": 24})
+    plain = conv_work(30, 30, 64, 64, 3)
+    added = replace(plain, input_bytes=plain.input_bytes + plain.output_bytes, added_bytes=plain.output_bytes)
+    without, with_it = (FORMS[form_name].quantities(work, of, ONE_CORE) for work in (plain, added))
+    assert without["read"] == plain.input_bytes
+    assert without["write"] == plain.output_bytes
+    assert with_it == without | {"added": plain.output_bytes}
+
+
 @pytest.mark.parametrize(("form_name", "grows"), [
     ("winograd", {"multiply", "weights"}),
     ("tiled-winograd", {"multiply", "transform", "stream", "weights"}),

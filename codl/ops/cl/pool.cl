@@ -15,7 +15,8 @@
 #define TAKE(kept, v) ((kept) + (v))
 #else
 #define START (-INFINITY)
-#define TAKE(kept, v) fmax(kept, v)
+/* `kept` where v is NaN, as fmax(), which would be a call. */
+#define TAKE(kept, v) ((v) > (kept) ? (v) : (kept))
 #endif
 
 /* First tap at or after `low`, and number of taps before `high`, of taps at in, in + dilation, ... */
@@ -50,11 +51,13 @@ __kernel void pool(__global const float *restrict x, __global float *restrict y,
       __global float *out = y + row * y_y + column * y_x;
       __global const float *in = x + (in_y + y0 * dilation_y) * x_y + (in_x + x0 * dilation_x) * x_x;
       const int next_x = dilation_x * x_x, next_y = dilation_y * x_y;
+      const int soon = 2 * step_x * x_x;  /* where a range of channels is read, the processor does not foresee it */
       int c = c_first;
       for (; c + 2 * SIMD <= c_last; c += 2 * SIMD) {
         VEC low = (VEC)(START), up = low;
         for (int ky = 0; ky < y1 - y0; ky++)
           for (int kx = 0; kx < x1 - x0; kx++) {
+            SOON(in + ky * next_y + kx * next_x + c + soon);
             low = TAKE(low, LOAD(in + ky * next_y + kx * next_x + c));
             up = TAKE(up, LOAD(in + ky * next_y + kx * next_x + c + SIMD));
           }

@@ -130,6 +130,30 @@ integer_store = _writer(_LONG, types.int64)
 """integer_store(address, n, i): write the n-th 64-bit integer, to be read by `integer`."""
 
 
+LINE = 16
+"""Floats of a cache line."""
+_PREFETCH = "llvm.prefetch.p0"
+
+
+def ask(builder: ir.IRBuilder, where: ir.Value) -> None:
+    """Ask for the cache line that holds the float at a pointer, which may lie anywhere."""
+    kind = ir.FunctionType(ir.VoidType(), [_FLOAT.as_pointer(), _INT, _INT, _INT])
+    function = builder.module.globals.get(_PREFETCH) or ir.Function(builder.module, kind, _PREFETCH)
+    read, keep, data = (ir.Constant(_INT, value) for value in (0, 3, 1))
+    builder.call(function, [where, read, keep, data])
+
+
+@intrinsic
+def ask_for(typingctx: Any, address: Any) -> Any:
+    """ask_for(address): `ask` for the line there."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        ask(builder, builder.inttoptr(args[0], _FLOAT.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
 @intrinsic
 def memory(typingctx: Any, floats: Any) -> Any:
     """memory(n): the address of n floats on the stack, aligned to 64 bytes; n is a constant. Once a kernel's start."""

@@ -6,7 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from codl.ops.native.abi import LANES, f32, f32_store, inlined, integer, kernel, splat, vload, vselect, vstore
+from codl.ops.native.abi import (
+    LANES,
+    LINE,
+    ask_for,
+    f32,
+    f32_store,
+    inlined,
+    integer,
+    kernel,
+    splat,
+    vload,
+    vselect,
+    vstore,
+)
 from codl.ops.native.calls import always_inlined
 from codl.ops.native.combine import vadd
 from codl.ops.window import FLOAT
@@ -52,12 +65,13 @@ def _sum(kept: Any, x: Any) -> Any:
 
 @always_inlined
 def _pixel(
-    x: int, next_y: int, next_x: int, high: int, wide: int, y: int, channels: int, start: Any, factor: Any, vtake: Any,
-    take: Any,
+    x: int, next_y: int, next_x: int, soon: int, high: int, wide: int, y: int, channels: int, start: Any, factor: Any,
+    vtake: Any, take: Any,
 ) -> None:  # fmt: skip
     """All channels of one output: `high` x `wide` taps from address x on, taken together from `start` on.
 
-    `next_y`, `next_x`: from one tap to the next, in bytes. `vtake`, `take`: the functions of vectors and floats.
+    `next_y`, `next_x`: from one tap to the next, in bytes; `soon`: to what is asked for ahead, since the processor does
+    not foresee a range of channels. `vtake`, `take`: the functions of vectors and floats.
     """
     c = 0
     while c + 4 * LANES <= channels:  # 4 sums at a time, since each addition waits for the one before
@@ -66,6 +80,8 @@ def _pixel(
         for _ in range(high):
             at = line
             for _ in range(wide):
+                for n in range(0, 4 * LANES, LINE):
+                    ask_for(at + soon + n * FLOAT)
                 i, j = vtake(i, vload(at, 0)), vtake(j, vload(at, LANES))
                 k, m = vtake(k, vload(at, 2 * LANES)), vtake(m, vload(at, 3 * LANES))
                 at += next_x
@@ -114,11 +130,12 @@ def _row(slots: int, x: int, y: int, row: int, channels: int) -> None:
         source = x + FLOAT * ((in_y + top * dilation_y) * x_y + (in_x + left * dilation_x) * x_x)
         target = y + FLOAT * (row * integer(slots, _Y_Y) + column * integer(slots, _Y_X))
         next_y, next_x = FLOAT * dilation_y * x_y, FLOAT * dilation_x * x_x
+        soon = FLOAT * 2 * integer(slots, _STEP_X) * x_x
         if integer(slots, _AVERAGE):
             factor = _ONE / np.float32(tall * broad)
-            _pixel(source, next_y, next_x, high, wide, target, channels, _ZERO, factor, vadd, _sum)
+            _pixel(source, next_y, next_x, soon, high, wide, target, channels, _ZERO, factor, vadd, _sum)
         else:
-            _pixel(source, next_y, next_x, high, wide, target, channels, _NOTHING, _ONE, _vlarger, _larger)
+            _pixel(source, next_y, next_x, soon, high, wide, target, channels, _NOTHING, _ONE, _vlarger, _larger)
 
 
 @kernel("AVERAGE", "COUNT_PADDING")

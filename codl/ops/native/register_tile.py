@@ -16,6 +16,8 @@ from llvmlite import ir
 from codl.ops.activation import CODES
 from codl.ops.native.abi import (
     LANES,
+    LINE,
+    ask,
     f32,
     f32_store,
     fma,
@@ -37,7 +39,7 @@ LOWEST, HIGHEST = np.float32(-np.inf), np.float32(np.inf)
 BEFORE, AFTER = 1, 2
 """RESIDUAL: where it is added, seen from the activation."""
 _RELU, _CLIP = CODES["relu"], CODES["clip"]
-_FLOAT, _HALF, LONG, _INT = ir.FloatType(), ir.HalfType(), ir.IntType(64), ir.IntType(32)
+_FLOAT, _HALF, LONG = ir.FloatType(), ir.HalfType(), ir.IntType(64)
 _VECTOR, _HALVES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_HALF, LANES)
 
 
@@ -166,15 +168,9 @@ def _weights(builder: ir.IRBuilder, tile: Tile, address: ir.Value, k: ir.Value, 
 
 
 def prefetch(builder: ir.IRBuilder, where: ir.Value) -> None:
-    """Ask for a vector block from `where` on, which may lie anywhere; a cache line holds 16 floats."""
-    kind = ir.FunctionType(ir.VoidType(), [_FLOAT.as_pointer(), _INT, _INT, _INT])
-    function = builder.module.globals.get(_PREFETCH) or ir.Function(builder.module, kind, _PREFETCH)
-    read, keep, data = (ir.Constant(_INT, value) for value in (0, 3, 1))
-    for line in range(0, V, 16):
-        builder.call(function, [builder.gep(where, [number(line)]), read, keep, data])
-
-
-_PREFETCH = "llvm.prefetch.p0"
+    """Ask for a vector block from `where` on, which may lie anywhere."""
+    for line in range(0, V, LINE):
+        ask(builder, builder.gep(where, [number(line)]))
 
 
 def _as_vector(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:

@@ -193,7 +193,7 @@ def _transform_back(
 
 
 @always_inlined
-def _side(slots: int) -> int:
+def _side(slots: int) -> Any:
     """Inputs that a tile reads along one axis."""
     return integer(slots, _OUT) + integer(slots, _TAPS) - 1
 
