@@ -10,6 +10,8 @@ instead of 25, 9 x 9 in nine 20 instead of 81. Weights are transformed here, in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from codl.ops.packing import LazyConstants, padded
 from codl.ops.residual import Residual, residual_of, tail
 from codl.ops.tile import Strided, TileProblem, balanced, end_of, joined, one_each, register_pixels, simd
 from codl.ops.tile import program as tile_program
+from codl.ops.tile.dealing import makespan
 from codl.ops.window import FLOAT, Pair, Window, ceil_div, has_bias
 
 TAPS = {2: 3, 3: 4, 4: 3}
@@ -56,22 +59,27 @@ LEAST_TILES = 4
 """Tiles that the smallest register tile holds: its sums are as many as a core's multiply-adds in flight."""
 MOST_CHANNELS = 256
 """Output channels of a work-item on a CPU device."""
+_TRANSFORM = {2: 120.0, 3: 400.0, 4: 400.0}
+"""What transforming a tile of one channel costs, by m, in multiply-accumulates of the vector units: counted."""
+_WEIGHT = FLOAT / 0.4
+"""What streaming a weight costs: 0.4 bytes come in the time of one multiply-accumulate."""
+_MANY = 100
+"""From so many work-items a core on, they are dealt evenly whatever their size."""
 
 
 def by_preference(out_shape: tuple[int, ...], depth: int, kernel: Pair) -> tuple[str, ...]:
     """`direct` and those of the `ALGORITHMS` that suit a kernel of so many taps, the one expected to be fastest on a
     CPU core first: 3 x 3 taps are computed by tiles of 2 or 4 outputs, others by what multiplies least.
 
-    An estimate in multiply-accumulates of the vector units, per input and output channel: products, transforms (about
-    400 and 120 a tile and channel, counted from the code), and weights streamed once for every work-item of tiles, at
-    0.4 bytes in the time of one multiply-accumulate.
+    An estimate in multiply-accumulates of the vector units, per input and output channel: products, transforms, and
+    weights streamed once for every work-item of tiles.
     """
     images, channels, rows, columns = out_shape
 
     def cost(points: int, count: int, at_once: int, transform: float) -> float:
         products = max(count, LEAST_TILES) * points
         transforms = transform * count * (ceil_div(channels, MOST_CHANNELS) / channels + 1 / depth)
-        return products + transforms + points * FLOAT / 0.4 * ceil_div(count, at_once)
+        return products + transforms + points * _WEIGHT * ceil_div(count, at_once)
 
     def multiplications(m: int) -> float:
         return parts_of(kernel, m) * SIDES[m] ** 2 / m**2
@@ -80,8 +88,7 @@ def by_preference(out_shape: tuple[int, ...], depth: int, kernel: Pair) -> tuple
     costs = {}
     for m in suitable:
         count = images * ceil_div(rows, m) * ceil_div(columns, m)
-        transform = 120.0 if m == 2 else 400.0
-        costs[f"winograd{m}"] = parts_of(kernel, m) * cost(SIDES[m] ** 2, count, MOST_TILES[m], transform)
+        costs[f"winograd{m}"] = parts_of(kernel, m) * cost(SIDES[m] ** 2, count, MOST_TILES[m], _TRANSFORM[m])
     costs["direct"] = cost(kernel[0] * kernel[1], images * rows * columns, 48, 0.0)
     return tuple(sorted(costs, key=lambda name: costs[name]))
 
@@ -226,21 +233,43 @@ def _most_tiles(device: DeviceTraits, m: int) -> int:
 
 
 def _sizes(setting: _Setting, device: DeviceTraits, m: int) -> tuple[int, int]:
-    """(tiles, blocks of channels) of a work-item, within the limits above.
+    """(tiles, blocks of channels) of a work-item, within the limits above."""
+    width = 2 * simd(device)
+    count, blocks = _count(setting, m), ceil_div(setting.channels, width)
+    depth = setting.parts[0] * setting.parts[1] * setting.depth
+    limits = (_most_tiles(device, m), MOST_CHANNELS // width)
+    return _balanced_sizes(m, (count, blocks), limits, width, depth, device.compute_units)
 
-    Splitting the tiles among work-items repeats the reading of weights, splitting the channels the input's transform,
-    which costs less.
+
+@lru_cache(maxsize=1024)
+def _balanced_sizes(m: int, extent: Pair, limits: Pair, width: int, depth: int, cores: int) -> Pair:
+    """The pieces of at most `limits` into which `extent`, tiles and blocks of `width` channels, is cut.
+
+    More tiles read weights less often, more channels transform inputs less often, but all cores should end at the same
+    time: where there are few work-items, the sizes are those with which the last core ends first.
     """
-    count, all_blocks = _count(setting, m), ceil_div(setting.channels, 2 * simd(device))
-    tiles, blocks = balanced(count, _most_tiles(device, m)), balanced(all_blocks, MOST_CHANNELS // (2 * simd(device)))
-    wanted = 4 * device.compute_units if device.compute_units > 1 else 1
-    least = max(1, 64 // (2 * simd(device)))
-    for smallest_blocks, smallest_tiles in ((least, register_pixels(device)), (1, LEAST_TILES)):
-        while blocks > smallest_blocks and ceil_div(count, tiles) * ceil_div(all_blocks, blocks) < wanted:
-            blocks = balanced(all_blocks, blocks - 1)
-        while tiles > smallest_tiles and ceil_div(count, tiles) * ceil_div(all_blocks, blocks) < wanted:
-            tiles = balanced(count, tiles - 1)
-    return tiles, blocks
+    points = SIDES[m] ** 2
+    (tiles, blocks), (most_tiles, most_blocks) = extent, limits
+    largest = balanced(tiles, most_tiles), balanced(blocks, most_blocks)
+
+    def items(sizes: Pair) -> int:
+        return ceil_div(tiles, sizes[0]) * ceil_div(blocks, sizes[1])
+
+    def cost(count: int, channels: int) -> float:
+        """Of a work-item and one input channel, in multiply-accumulates."""
+        products, weights = points * max(count, LEAST_TILES) * channels, points * channels * _WEIGHT
+        return products + _TRANSFORM[m] * count * (1 + channels / depth) + weights
+
+    def taken(sizes: Pair) -> float:
+        across = [min(sizes[0], tiles - at) for at in range(0, tiles, sizes[0])]
+        along = [width * min(sizes[1], blocks - at) for at in range(0, blocks, sizes[1])]
+        return makespan([cost(count, channels) for channels in along for count in across], cores)
+
+    if cores == 1 or items(largest) >= _MANY * cores:
+        return largest
+    lengths = {balanced(tiles, most): None for most in range(most_tiles, 0, -1)}
+    widths = {balanced(blocks, most): None for most in range(most_blocks, 0, -1)}
+    return min((sizes for sizes in product(lengths, widths) if items(sizes) < _MANY * cores), key=taken)
 
 
 def _gpu(request: KernelRequest, setting: _Setting, m: int) -> KernelProgram:
