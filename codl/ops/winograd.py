@@ -238,11 +238,11 @@ def _sizes(setting: _Setting, device: DeviceTraits, m: int) -> tuple[int, int]:
     count, blocks = _count(setting, m), ceil_div(setting.channels, width)
     depth = setting.parts[0] * setting.parts[1] * setting.depth
     limits = (_most_tiles(device, m), MOST_CHANNELS // width)
-    return _balanced_sizes(m, (count, blocks), limits, width, depth, device.compute_units)
+    return balanced_sizes(m, (count, blocks), limits, width, depth, device.compute_units)
 
 
 @lru_cache(maxsize=1024)
-def _balanced_sizes(m: int, extent: Pair, limits: Pair, width: int, depth: int, cores: int) -> Pair:
+def balanced_sizes(m: int, extent: Pair, limits: Pair, width: int, depth: int, cores: int) -> Pair:
     """The pieces of at most `limits` into which `extent`, tiles and blocks of `width` channels, is cut.
 
     More tiles read weights less often, more channels transform inputs less often, but all cores should end at the same

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codl.ops.winograd import MOST_TILES, by_preference
+from codl.ops.tile.dealing import makespan
+from codl.ops.winograd import MOST_TILES, balanced_sizes, by_preference
 from codl.region import Region
 from tests.graphs import Builder
 from tests.kernel_runner import run_node
@@ -65,6 +66,19 @@ def test_the_points_keep_errors_small(algorithm: str, kernel: int, bound: float)
     )
     error = ((got - expected) ** 2).mean() ** 0.5 / expected.std()
     assert error < bound
+
+
+@pytest.mark.parametrize("cores", [2, 3, 16])
+@pytest.mark.parametrize(("side", "channels"), [(56, 256), (28, 512), (13, 1024), (112, 64)])
+def test_cores_end_together(side: int, channels: int, cores: int) -> None:
+    """Work-items of one size, dealt as PoCL does: no core computes much more tiles and channels than the others."""
+    tiles = (-(-side // 4)) ** 2
+    at_once, blocks = balanced_sizes(4, (tiles, channels // 16), (24, 16), 16, channels, cores)
+    assert at_once <= 24
+    assert blocks <= 16
+    along = [min(blocks, channels // 16 - at) for at in range(0, channels // 16, blocks)]
+    items = [float(a * b) for b in along for a in (min(at_once, tiles - at) for at in range(0, tiles, at_once))]
+    assert makespan(items, cores) < 1.25 * sum(items) / cores
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,12 @@ __kernel void conv_tile(__global const float *restrict x, __global const weight_
         } else {
           EACH(RESUME)
         }
+#if RESIDUAL
+        const int *added_at = added + tile * PIXELS;
+        if (k1 == k_all) /* in time: after the loop the processor would wait for each pixel's */
+          for (int i = 0; i < PIXELS; i++)
+            SOON_BLOCK(z + added_at[i] + block * V);
+#endif
         __global const weight_t *now = panel;
         const bool low_only = channels - block * V <= SIMD;
         if (in_place) {
@@ -179,7 +185,6 @@ __kernel void conv_tile(__global const float *restrict x, __global const weight_
           const int *at = to + tile * PIXELS, left = count - tile * PIXELS, filled = channels - block * V;
           const bool whole = left >= PIXELS && filled >= V && y_c == 1;
 #if RESIDUAL
-          const int *added_at = added + tile * PIXELS;
 #define FINISH(i, whole) \
   if (whole || i < left) { \
     VEC z_low, z_high; \

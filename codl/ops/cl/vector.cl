@@ -52,3 +52,9 @@ typedef float weight_t;
 #ifndef SOON
 #define SOON(from)
 #endif
+/* The same of 2 * SIMD floats; a cache line holds 16. */
+#if SIMD == 16
+#define SOON_BLOCK(from) { SOON(from); SOON((from) + 16); }
+#else
+#define SOON_BLOCK(from) SOON(from)
+#endif
