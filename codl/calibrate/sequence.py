@@ -64,20 +64,22 @@ class SequenceBuilder:
 
         Args:
             after: a task of another lane that it waits for.
-            between: what runs between the makers of its inputs and the probe.
+            between: what runs after each of the makers of its inputs, the last input's first: what a network's
+                operator adds or concatenates was made before what it continues.
         """
         chain = f"{phase}{self._count:04d}"
         self._count += 1
         if after:
             self._wait(chain, lane, after)
-        for _, tensor in self.graph.variable_inputs(probe.node) if phase not in (TURNS, WAITS) else ():
+        inputs = list(self.graph.variable_inputs(probe.node)) if phase not in (TURNS, WAITS) else []
+        for _, tensor in reversed(inputs):
             maker = self.graph.producer[tensor.name]
             algorithm = REGISTRY[maker].algorithms(self.graph, maker)[0]
             self._kernel(chain, lane, Probe(maker, Region.full(tensor.shape), algorithm))
             if probe.data_type == "image":
                 self._transform(chain, lane, tensor.name)
-        if between is not None:
-            self._kernel(chain, lane, between)
+            if between is not None:
+                self._kernel(f"{chain}/{tensor.name}", lane, between)
         task = self._kernel(chain, lane, probe)
         self.timed.append(Timed(task, lane, phase, probe))
         return task
