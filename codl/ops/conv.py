@@ -97,11 +97,12 @@ class Conv(Windowed):
 
 
 def can_winograd(graph: Graph, node: Node) -> bool:
-    """Whether a convolution is one that Winograd's algorithm computes: at least 3 x 3, stride 1, dense, with enough
+    """Whether a convolution is one that Winograd's algorithm computes: 3 x 3 to 9 x 9, stride 1, dense, with enough
     channels."""
     window = Window.of(node)
     return (
         min(window.kernel) >= 3
+        and max(window.kernel) <= winograd.MOST_TAPS
         and (window.stride, window.dilation) == ((1, 1), (1, 1))
         and groups(node) == 1
         and min(graph.tensor(node.inputs[1]).shape[:2]) >= 8

@@ -27,6 +27,8 @@ from codl.ops.window import FLOAT, Pair, Window, ceil_div, has_bias
 
 TAPS = {2: 3, 3: 4, 4: 3}
 """r of F(m, r), by m."""
+MOST_TAPS = 9
+"""Rows and columns of the largest kernel that is divided: transformed inputs and weights take room for every part."""
 SIDES = {m: m + r - 1 for m, r in TAPS.items()}
 """Inputs that a tile reads along one axis, and points, by m."""
 POINTS: dict[int, tuple[float, ...]] = {

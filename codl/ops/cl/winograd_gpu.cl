@@ -5,8 +5,8 @@
    transformed  [IN * IN][tile][parts of the taps][depth]
    products     [IN * IN][tile][channels]
    y            feature map; `rows` x `columns` outputs are written from y_offset on
-   Global sizes: depth * parts * tiles and channels * tiles, rounded up to whole groups. Compile with OUT (2, 3, 4), TAPS (3, 4) and, for the output, ACTIVATION
-   and RESIDUAL (see residual.cl). */
+   Global sizes: depth * parts * tiles and channels * tiles, rounded up to whole groups. Compile with OUT (2, 3, 4),
+   TAPS (3, 4) and, for the output, ACTIVATION and RESIDUAL (see residual.cl). */
 
 #pragma OPENCL FP_CONTRACT ON
 #define SIMD 1
