@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,9 @@ from codl.graph import Graph, Node
 from codl.ops.launch import Constant, DeviceTraits, Input, KernelProgram, KernelRequest, Launch, Output, Scratch
 from codl.ops.packing import LazyConstants, padded
 from codl.ops.residual import Residual, residual_of, tail
-from codl.ops.tile import Strided, TileProblem, balanced, end_of, joined, one_each, register_pixels, simd
+from codl.ops.tile import Strided, TileProblem, end_of, joined, one_each, register_pixels, simd
 from codl.ops.tile import program as tile_program
-from codl.ops.tile.dealing import makespan
+from codl.ops.tile.dealing import shared_out
 from codl.ops.window import FLOAT, Pair, Window, ceil_div, has_bias
 
 TAPS = {2: 3, 3: 4, 4: 3}
@@ -65,8 +64,6 @@ _TRANSFORM = {2: 120.0, 3: 400.0, 4: 400.0}
 """What transforming a tile of one channel costs, by m, in multiply-accumulates of the vector units: counted."""
 _WEIGHT = FLOAT / 0.4
 """What streaming a weight costs: 0.4 bytes come in the time of one multiply-accumulate."""
-_MANY = 100
-"""From so many work-items a core on, they are dealt evenly whatever their size."""
 
 
 def by_preference(out_shape: tuple[int, ...], depth: int, kernel: Pair) -> tuple[str, ...]:
@@ -247,31 +244,17 @@ def _sizes(setting: _Setting, device: DeviceTraits, m: int) -> tuple[int, int]:
 def balanced_sizes(m: int, extent: Pair, limits: Pair, width: int, depth: int, cores: int) -> Pair:
     """The pieces of at most `limits` into which `extent`, tiles and blocks of `width` channels, is cut.
 
-    More tiles read weights less often, more channels transform inputs less often, but all cores should end at the same
-    time: where there are few work-items, the sizes are those with which the last core ends first.
+    More tiles read weights less often, more channels transform inputs less often.
     """
     points = SIDES[m] ** 2
-    (tiles, blocks), (most_tiles, most_blocks) = extent, limits
-    largest = balanced(tiles, most_tiles), balanced(blocks, most_blocks)
 
-    def items(sizes: Pair) -> int:
-        return ceil_div(tiles, sizes[0]) * ceil_div(blocks, sizes[1])
-
-    def cost(count: int, channels: int) -> float:
+    def cost(tiles: int, blocks: int, last: bool) -> float:
         """Of a work-item and one input channel, in multiply-accumulates."""
-        products, weights = points * max(count, LEAST_TILES) * channels, points * channels * _WEIGHT
-        return products + _TRANSFORM[m] * count * (1 + channels / depth) + weights
+        channels = width * blocks
+        products, weights = points * max(tiles, LEAST_TILES) * channels, points * channels * _WEIGHT
+        return products + _TRANSFORM[m] * tiles * (1 + channels / depth) + weights
 
-    def taken(sizes: Pair) -> float:
-        across = [min(sizes[0], tiles - at) for at in range(0, tiles, sizes[0])]
-        along = [width * min(sizes[1], blocks - at) for at in range(0, blocks, sizes[1])]
-        return makespan([cost(count, channels) for channels in along for count in across], cores)
-
-    if cores == 1 or items(largest) >= _MANY * cores:
-        return largest
-    lengths = {balanced(tiles, most): None for most in range(most_tiles, 0, -1)}
-    widths = {balanced(blocks, most): None for most in range(most_blocks, 0, -1)}
-    return min((sizes for sizes in product(lengths, widths) if items(sizes) < _MANY * cores), key=taken)
+    return shared_out(extent, limits, cores, cost)
 
 
 def _gpu(request: KernelRequest, setting: _Setting, m: int) -> KernelProgram:

@@ -4,7 +4,7 @@ A `TileProblem` says which pixels are computed from which elements; `program` tu
 """
 
 from codl.ops.launch import DeviceTraits, KernelProgram
-from codl.ops.tile.cpu import balanced, cpu_program, register_pixels, simd
+from codl.ops.tile.cpu import cpu_program, register_pixels, simd
 from codl.ops.tile.gpu import GPU_TILE, gpu_program, one_each
 from codl.ops.tile.problem import Strided, TileProblem, end_of, joined
 
@@ -16,5 +16,5 @@ def program(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
 
 __all__ = [
     "GPU_TILE", "Strided", "TileProblem",
-    "balanced", "end_of", "joined", "one_each", "program", "register_pixels", "simd",
+    "end_of", "joined", "one_each", "program", "register_pixels", "simd",
 ]  # fmt: skip

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from codl.ops.launch import DeviceTraits, KernelProgram, Launch
 from codl.ops.residual import tail
-from codl.ops.tile.dealing import makespan
+from codl.ops.tile.dealing import balanced, shared_out
 from codl.ops.tile.problem import TileProblem, packed
 from codl.ops.window import ceil_div
 
@@ -16,8 +14,6 @@ CHUNK_OF_ONE = 4096
 """The same where there is one pixel only: its weights are read once, so long runs of them matter most."""
 BLOCKS = 8
 """Most blocks of output channels that one work-item of the CPU kernel computes."""
-_MANY = 100
-"""From so many work-items a core on, they are dealt evenly whatever their size."""
 _A_TILE, _A_BLOCK, _FIXED = 0.25, 0.5, 200
 """What a work-item costs beside its products, in products of a register tile and a block: a tile's inputs, a block's
 weights; and the rest, in steps of k. Fitted to 15 shapes (docs/performance.md)."""
@@ -55,39 +51,18 @@ def cpu_program(problem: TileProblem, device: DeviceTraits) -> KernelProgram:
 def tile_sizes(problem: TileProblem, device: DeviceTraits) -> tuple[int, int, int]:
     """(pixels of a register tile, tiles and blocks of output channels of a work-item) on a CPU device.
 
-    Large work-items reuse weights and staged pixels, but all cores should end at the same time: where there are few
-    items, the sizes are those with which the last core ends first.
+    Large work-items reuse weights and staged pixels; `shared_out` weighs that against cores that wait.
     """
     pixels = 1 if problem.pixels == 1 else register_pixels(device)
     all_tiles, all_blocks = ceil_div(problem.pixels, pixels), ceil_div(problem.channels, 2 * simd(device))
     most = {1: 1, 6: 8, 14: 4}[pixels]
-    largest = balanced(all_tiles, most), balanced(all_blocks, BLOCKS)
-    items = ceil_div(all_tiles, largest[0] or 1) * ceil_div(all_blocks, largest[1] or 1) * problem.groups
-    if device.compute_units == 1 or not 0 < items < _MANY * device.compute_units:
-        return pixels, *largest
     rest = problem.channels - (all_blocks - 1) * 2 * simd(device)
     half = 0.5 if rest <= simd(device) else 0.0  # of the last block nothing is computed
     fixed = _FIXED / max(problem.k, 1)  # a phase of a transposed convolution may have no tap
 
-    def taken(sizes: tuple[int, int]) -> float:
-        tiles, blocks = sizes
-        across = [min(tiles, all_tiles - at) for at in range(0, all_tiles, tiles)]
-        along = [
-            min(blocks, all_blocks - at) - half * (at + blocks >= all_blocks) for at in range(0, all_blocks, blocks)
-        ]
-        costs = [a * b + _A_TILE * a + _A_BLOCK * b + fixed for b in along for a in across]
-        return makespan(costs * problem.groups, device.compute_units)
+    def cost(tiles: int, blocks: int, last: bool) -> float:
+        computed = blocks - half * last
+        return tiles * computed + _A_TILE * tiles + _A_BLOCK * computed + fixed
 
-    lengths = {balanced(all_tiles, tiles): None for tiles in range(most, 0, -1)}
-    widths = {balanced(all_blocks, blocks): None for blocks in range(BLOCKS, 0, -1)}
-    few = [
-        (tiles, blocks)
-        for tiles, blocks in product(lengths, widths)
-        if ceil_div(all_tiles, tiles) * ceil_div(all_blocks, blocks) * problem.groups < _MANY * device.compute_units
-    ]
-    return pixels, *min(few, key=taken)
-
-
-def balanced(total: int, limit: int) -> int:
-    """The piece length of the fewest equal pieces of `total` that are no longer than `limit`; 0 of 0."""
-    return ceil_div(total, ceil_div(total, limit)) if total else 0
+    extent = all_tiles, all_blocks
+    return pixels, *shared_out(extent, (most, BLOCKS), device.compute_units, cost, problem.groups)
