@@ -18,6 +18,7 @@ from codl.cost.choice import matcher
 from codl.cost.features import FORMS
 from codl.cost.fit import fit_units
 from codl.hardware import Kernel, Processor
+from codl.ops.fft import ALGORITHM as FFT
 from codl.ops.launch import FLOAT16, DeviceTraits
 from codl.ops.spec import Work
 from codl.ops.winograd import ALGORITHMS as WINOGRAD
@@ -104,7 +105,7 @@ def fit_library(
     fitted: list[Fitted] = []
     for (kind, algorithm), group in sorted(groups.items()):
         best: list[Fitted] = []
-        least = _fastest(fitted, kind) if algorithm in WINOGRAD else {}
+        least = _fastest(fitted, kind) if algorithm == FFT or algorithm in WINOGRAD else {}
         for candidate in _candidates(kind, algorithm, processor, traits, data_type):
             found = _fit(candidate, group, processor, least)
             if found and (not best or _score(found) < _WORTH * _score(best) - _NOTABLE):
@@ -155,8 +156,11 @@ def _formulas(
             yield "vector", {"out_channels": block_channels(traits)}, (), 0
         return
     winograd = WINOGRAD.get(algorithm, 0)
-    if algorithm == "narrow" and traits.cpu:
+    if algorithm == "narrow":
         yield "narrow", {"in_channels": blocks("direct", traits)["in_channels"]}, (), 0
+        return
+    if algorithm == FFT:
+        yield "fft", {"out_channels": block_channels(traits)}, (), 0
         return
     if traits.cpu and algorithm != "depthwise":
         yield "tiled-winograd" if winograd else "tiled", blocks(algorithm, traits), (), winograd

@@ -76,7 +76,8 @@ def build_sequence(
     reference = reference_probe(graph)
     random = np.random.default_rng(7)
     for lane in lanes:
-        mine = list(probes(graph, lane == lanes[-1], float16, large_families(played[lane])))
+        device = played[lane]
+        mine = list(probes(graph, lane == lanes[-1], float16, large_families(device), device.kind == "cpu"))
         if lane == lanes[0] and images:
             mine += image_probes(graph, devices.gpu.image_limits)
         mixed = [mine[index] for index in random.permutation(len(mine))]
@@ -85,7 +86,8 @@ def build_sequence(
             builder.probe(lane, alone(lane), probe, between=None if probe.node is reference.node else reference)
         builder.barrier()
     if devices.shared_memory:
-        common = list(probes(graph, host=False))
+        cpus = all(device.kind == "cpu" for device in played.values())
+        common = list(probes(graph, host=False, cpu=cpus))
         chosen = [common[index] for index in random.permutation(len(common))[:_TOGETHER]]
         _together(builder, lanes, chosen)
         builder.barrier()

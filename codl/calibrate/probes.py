@@ -29,7 +29,9 @@ class Probe:
         return hash((self.node.name, self.region, self.algorithm, self.data_type))
 
 
-def probes(graph: Graph, host: bool, float16: bool = False, large: Collection[str] = ()) -> Iterator[Probe]:
+def probes(
+    graph: Graph, host: bool, float16: bool = False, large: Collection[str] = (), cpu: bool = True
+) -> Iterator[Probe]:
     """What to time of each operator: all of it by every kernel variant, and parts by height and by output channel.
 
     Which part depends on the operator's place in the list, so that shares and offsets vary.
@@ -38,6 +40,7 @@ def probes(graph: Graph, host: bool, float16: bool = False, large: Collection[st
         host: for the CPU, which also runs the fallback.
         float16: variants that store weights as float16, too.
         large: of what is there for wide processors, the families that are timed, too.
+        cpu: of a CPU device, which has variants of its own.
     """
     for index, node in enumerate(node for node in graph.nodes if not is_producer(node)):
         spec = REGISTRY[node]
@@ -53,6 +56,8 @@ def probes(graph: Graph, host: bool, float16: bool = False, large: Collection[st
                 share = (0.3, 0.65, 0.45)[(index + position) % 3]
                 parts.append(_part(whole, dimensions[dimension], share, step, index % 2 == 1))
         for algorithm in spec.variants(graph, node, "buffer") if float16 else spec.algorithms(graph, node):
+            if algorithm in spec.for_cpus and not cpu:
+                continue
             for part in dict.fromkeys(parts):
                 yield Probe(node, part, algorithm)
 

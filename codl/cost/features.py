@@ -57,6 +57,7 @@ FORMS: Mapping[str, Form] = {
         memory=("transform", "inverse", "stream", "read", "write", "added", "weights"),
         fixed=("launch",),
     ),
+    "fft": Form(tiled.fft, compute=("multiply",), memory=("transform", "data", "weights"), fixed=("launch",)),
     "narrow": Form(tiled.narrow, compute=("multiply", "tail"), memory=("stage", "stream", "data"), fixed=("launch",)),
     "tiled-gpu": Form(
         tiled.tiled_gpu,
@@ -108,6 +109,8 @@ def traffic(work: Any, kernel: Kernel, processor: Processor) -> Any:
     """Bytes that cross the memory bus: the compulsory ones, and scratch data that the last-level cache cannot hold."""
     weights = work.weight_bytes * (kernel.weight_bytes / FLOAT)
     compulsory = 1.0 * (work.input_bytes + work.output_bytes + weights) * (kernel.element_bytes / FLOAT)
+    if kernel.form == "fft":  # each set of tiles is to stay in the caches
+        return compulsory + tiled.fft(work, kernel, processor)["weights"] - weights
     if not kernel.tile or kernel.form == "tiled-winograd":  # fused: its scratch data never leave the core's cache
         return compulsory
     tiles, points = tiles_of(work, kernel)

@@ -1,4 +1,5 @@
-"""Formulas of codl's own matrix kernels (`codl.ops.tile`, `codl.ops.winograd`): implicit GEMM in register tiles."""
+"""Formulas of codl's own matrix kernels (`codl.ops.tile`, `codl.ops.winograd`, `codl.ops.fft`): implicit GEMM in
+register tiles."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from typing import Any
 
 from codl.cost.blocks import Quantities, ceil, tiles_of, winograd_depth
 from codl.hardware import Kernel, Processor
+from codl.ops.fft import MOST_TILES, POINTS, outputs
 from codl.ops.narrow import pixels_at_once
 from codl.ops.tile.gpu import GEMV_PIXELS, SHAPES, tilings
 from codl.ops.window import FLOAT
@@ -83,6 +85,25 @@ def tiled_winograd(work: Any, kernel: Kernel, processor: Processor) -> Quantitie
         **_moved(work),
         "weights": FLOAT * points * depth * columns,
         "launch": 1.0,
+    }
+
+
+def fft(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
+    """Fourier transforms of tiles on a CPU, in three launches for every `codl.ops.fft.MOST_TILES` tiles: inputs and
+    sums are transformed in whole blocks of channels, products deal points to cores, and weights, for each such set of
+    tiles, come from memory.
+    """
+    block = kernel.blocks.get("out_channels", 1)
+    rows, columns = outputs((work.kernel_h, work.kernel_w))
+    tiles = work.batch * ceil(work.out_h, rows) * ceil(work.out_w, columns)
+    channels, sets = ceil(work.out_channels, block) * block, ceil(tiles, MOST_TILES)
+    slower = ceil(POINTS, processor.slots) * processor.slots / POINTS
+    return {
+        "multiply": 2.0 * POINTS * tiles * work.in_channels * channels * slower,
+        "transform": FLOAT * POINTS * tiles * (ceil(work.in_channels, block) * block + channels),
+        "data": 1.0 * (work.input_bytes + work.output_bytes),
+        "weights": FLOAT * POINTS * work.in_channels * channels * sets,
+        "launch": 3.0 * sets,
     }
 
 

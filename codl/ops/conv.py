@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
 from codl.graph import Graph, Node
-from codl.ops import depthwise, image, narrow, winograd
+from codl.ops import depthwise, fft, image, narrow, winograd
 from codl.ops.launch import Input, KernelProgram, KernelRequest, Output
 from codl.ops.residual import has_residual, residual_of
 from codl.ops.spec import Work
@@ -35,6 +36,7 @@ class Conv(Windowed):
 
     family: ClassVar[str] = "conv"
     onnx_types: ClassVar[tuple[str, ...]] = ("Conv",)
+    for_cpus: ClassVar[frozenset[str]] = frozenset({"narrow", fft.ALGORITHM})
     tolerance: ClassVar[float] = 1e-4  # Winograd F(4,3) loses two digits; the others stay under 1e-5
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
@@ -67,9 +69,12 @@ class Conv(Windowed):
             return ("depthwise", "direct")
         if window.taps == 1:
             return ("gemm",)
-        if can_winograd(graph, node):
-            shape, depth = graph.tensor(node.output).shape, graph.tensor(node.inputs[0]).shape[1]
-            return winograd.by_preference(shape, depth, window.kernel)
+        if can_transform(graph, node):
+            of = graph.tensor(node.output).shape, graph.tensor(node.inputs[0]).shape[1], window.kernel
+            costs = winograd.costs(*of)
+            if fft.suits(window.kernel):
+                costs[fft.ALGORITHM] = fft.cost(*of)
+            return tuple(sorted(costs, key=lambda name: costs[name]))
         if groups(node) == 1 and oc <= narrow.MOST_CHANNELS and icg >= narrow.LEAST_DEPTH and not has_residual(node):
             return ("narrow", "direct")
         return ("direct",)
@@ -79,8 +84,13 @@ class Conv(Windowed):
             return KernelProgram()
         if request.algorithm == "depthwise":
             return depthwise.program(request)
-        if request.algorithm == "narrow" and request.device.cpu:
+        if request.algorithm in self.for_cpus and not request.device.cpu:
+            others = self.algorithms(request.graph, request.node)
+            return self.program(replace(request, algorithm=next(one for one in others if one not in self.for_cpus)))
+        if request.algorithm == "narrow":
             return narrow.program(request)
+        if request.algorithm == fft.ALGORITHM:
+            return fft.program(request)
         if request.algorithm in winograd.ALGORITHMS:
             return winograd.program(request)
         return direct(request)
@@ -96,13 +106,12 @@ class Conv(Windowed):
         return image.depthwise(request) if request.algorithm == "depthwise" else image.convolution(request)
 
 
-def can_winograd(graph: Graph, node: Node) -> bool:
-    """Whether a convolution is one that Winograd's algorithm computes: 3 x 3 to 9 x 9, stride 1, dense, with enough
+def can_transform(graph: Graph, node: Node) -> bool:
+    """Whether Winograd's algorithm or Fourier transforms may compute a convolution: stride 1, dense, with enough
     channels."""
     window = Window.of(node)
     return (
-        min(window.kernel) >= 3
-        and max(window.kernel) <= winograd.MOST_TAPS
+        min(window.kernel) >= min(winograd.TAPS.values())
         and (window.stride, window.dilation) == ((1, 1), (1, 1))
         and groups(node) == 1
         and min(graph.tensor(node.inputs[1]).shape[:2]) >= 8

@@ -74,6 +74,7 @@ class OpSpec(ABC):
         family: the name that `Node.op` holds.
         onnx_types: the ONNX operator types that become this family.
         host_only: only a processor of kind cpu can run it (the fallback).
+        for_cpus: those of the `algorithms` that only CPU devices have kernels of; others run another one instead.
         float16: those of the `algorithms` that can also store weights as float16.
         tolerance: largest accepted error of one operator, relative to the output's largest magnitude, float32.
     """
@@ -81,6 +82,7 @@ class OpSpec(ABC):
     family: ClassVar[str]
     onnx_types: ClassVar[tuple[str, ...]] = ()
     host_only: ClassVar[bool] = False
+    for_cpus: ClassVar[frozenset[str]] = frozenset()
     float16: ClassVar[frozenset[str]] = frozenset()
     tolerance: ClassVar[float] = 1e-5
 

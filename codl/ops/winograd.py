@@ -62,13 +62,13 @@ MOST_CHANNELS = 256
 """Output channels of a work-item on a CPU device."""
 _TRANSFORM = {2: 120.0, 3: 400.0, 4: 400.0}
 """What transforming a tile of one channel costs, by m, in multiply-accumulates of the vector units: counted."""
-_WEIGHT = FLOAT / 0.4
+WEIGHT = FLOAT / 0.4
 """What streaming a weight costs: 0.4 bytes come in the time of one multiply-accumulate."""
 
 
-def by_preference(out_shape: tuple[int, ...], depth: int, kernel: Pair) -> tuple[str, ...]:
-    """`direct` and those of the `ALGORITHMS` that suit a kernel of so many taps, the one expected to be fastest on a
-    CPU core first: 3 x 3 taps are computed by tiles of 2 or 4 outputs, others by what multiplies least.
+def costs(out_shape: tuple[int, ...], depth: int, kernel: Pair) -> dict[str, float]:
+    """What `direct` and those of the `ALGORITHMS` that suit a kernel of so many taps cost on a CPU core: 3 x 3 taps are
+    computed by tiles of 2 or 4 outputs, others, up to `MOST_TAPS`, by what multiplies least.
 
     An estimate in multiply-accumulates of the vector units, per input and output channel: products, transforms, and
     weights streamed once for every work-item of tiles.
@@ -78,18 +78,18 @@ def by_preference(out_shape: tuple[int, ...], depth: int, kernel: Pair) -> tuple
     def cost(points: int, count: int, at_once: int, transform: float) -> float:
         products = max(count, LEAST_TILES) * points
         transforms = transform * count * (ceil_div(channels, MOST_CHANNELS) / channels + 1 / depth)
-        return products + transforms + points * _WEIGHT * ceil_div(count, at_once)
+        return products + transforms + points * WEIGHT * ceil_div(count, at_once)
 
     def multiplications(m: int) -> float:
         return parts_of(kernel, m) * SIDES[m] ** 2 / m**2
 
-    suitable = (4, 2) if kernel == (3, 3) else (min((4, 3), key=multiplications),)
-    costs = {}
-    for m in suitable:
-        count = images * ceil_div(rows, m) * ceil_div(columns, m)
-        costs[f"winograd{m}"] = parts_of(kernel, m) * cost(SIDES[m] ** 2, count, MOST_TILES[m], _TRANSFORM[m])
-    costs["direct"] = cost(kernel[0] * kernel[1], images * rows * columns, 48, 0.0)
-    return tuple(sorted(costs, key=lambda name: costs[name]))
+    found = {"direct": cost(kernel[0] * kernel[1], images * rows * columns, 48, 0.0)}
+    if max(kernel) <= MOST_TAPS:
+        for m in (4, 2) if kernel == (3, 3) else (min((4, 3), key=multiplications),):
+            count = images * ceil_div(rows, m) * ceil_div(columns, m)
+            each = cost(SIDES[m] ** 2, count, MOST_TILES[m], _TRANSFORM[m])
+            found[f"winograd{m}"] = parts_of(kernel, m) * each
+    return found
 
 
 def parts_of(kernel: Pair, m: int) -> int:
@@ -251,7 +251,7 @@ def balanced_sizes(m: int, extent: Pair, limits: Pair, width: int, depth: int, c
     def cost(tiles: int, blocks: int, last: bool) -> float:
         """Of a work-item and one input channel, in multiply-accumulates."""
         channels = width * blocks
-        products, weights = points * max(tiles, LEAST_TILES) * channels, points * channels * _WEIGHT
+        products, weights = points * max(tiles, LEAST_TILES) * channels, points * channels * WEIGHT
         return products + _TRANSFORM[m] * tiles * (1 + channels / depth) + weights
 
     return shared_out(extent, limits, cores, cost)

@@ -5,13 +5,19 @@
 #define V (2 * SIMD)
 
 #define EACH_1(DO) DO(0)
-#define EACH_4(DO) DO(0) DO(1) DO(2) DO(3)
+#define EACH_2(DO) EACH_1(DO) DO(1)
+#define EACH_3(DO) EACH_2(DO) DO(2)
+#define EACH_4(DO) EACH_3(DO) DO(3)
 #define EACH_5(DO) EACH_4(DO) DO(4)
 #define EACH_6(DO) EACH_5(DO) DO(5)
-#define EACH_8(DO) EACH_6(DO) DO(6) DO(7)
-#define EACH_10(DO) EACH_8(DO) DO(8) DO(9)
-#define EACH_12(DO) EACH_10(DO) DO(10) DO(11)
-#define EACH_14(DO) EACH_12(DO) DO(12) DO(13)
+#define EACH_7(DO) EACH_6(DO) DO(6)
+#define EACH_8(DO) EACH_7(DO) DO(7)
+#define EACH_9(DO) EACH_8(DO) DO(8)
+#define EACH_10(DO) EACH_9(DO) DO(9)
+#define EACH_11(DO) EACH_10(DO) DO(10)
+#define EACH_12(DO) EACH_11(DO) DO(11)
+#define EACH_13(DO) EACH_12(DO) DO(12)
+#define EACH_14(DO) EACH_13(DO) DO(13)
 
 #if PIXELS == 1
 #define EACH EACH_1

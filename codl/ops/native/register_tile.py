@@ -6,12 +6,14 @@ unrolled. Also how single vectors leave a tile, with the residual (`cl/residual.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from codl.ops.activation import CODES
 from codl.ops.native.abi import (
@@ -156,6 +158,47 @@ def products(builder: ir.IRBuilder, tile: Tile, factors: Factors, sums: list[ir.
 
     builder.position_at_end(end)
     return running
+
+
+def streamed_products(sizes: Sequence[int]) -> Any:
+    """An intrinsic: products of a register tile of one of the `sizes`, whose next weights are asked for."""
+
+    @intrinsic
+    def multiply(
+        typingctx: Any, size: Any, a: Any, apart: Any, w: Any, steps: Any, start: Any, start_apart: Any, kept: Any,
+        kept_apart: Any, soon: Any, pace: Any,
+    ) -> Any:  # fmt: skip
+        """Products of `size` rows.
+
+        Args:
+            a, apart, w, steps, soon, pace: `Factors`.
+            start, start_apart: where the sums of the first row begin, and floats from there to the next row's.
+            kept, kept_apart: where the sums go, likewise.
+        """
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            size, a, apart, w, steps, start, start_apart, kept, kept_apart, soon, pace = args
+
+            def one(rows: int) -> None:
+                def vectors(distance: ir.Value) -> list[ir.Value]:
+                    begins = [builder.mul(distance, number(i)) for i in range(rows)]
+                    return [builder.add(begin, number(half)) for begin in begins for half in range(0, V, LANES)]
+
+                sums = products(
+                    builder,
+                    Tile(rows, prefetch=True),
+                    Factors(a, apart, w, steps, soon, pace),
+                    [load_vector(builder, start, at) for at in vectors(start_apart)],
+                )
+                for at, value in zip(vectors(kept_apart), sums, strict=True):
+                    store_vector(builder, value, kept, at)
+
+            dispatched(builder, size, sizes, one)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 11), generate
+
+    return multiply
 
 
 def _weights(builder: ir.IRBuilder, tile: Tile, address: ir.Value, k: ir.Value, half: int) -> ir.Value:

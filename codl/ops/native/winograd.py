@@ -7,7 +7,6 @@ points of a tile, so that a tile's vectors become registers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,6 +29,7 @@ from codl.ops.native.abi import (
     vstore,
 )
 from codl.ops.native.activation import activate_row
+from codl.ops.native.arithmetic import Value
 from codl.ops.native.calls import always_inlined, once
 from codl.ops.native.register_tile import (
     AFTER,
@@ -39,8 +39,6 @@ from codl.ops.native.register_tile import (
     PIXELS,
     WORD,
     ZERO,
-    Factors,
-    Tile,
     V,
     add,
     bounds,
@@ -50,8 +48,8 @@ from codl.ops.native.register_tile import (
     number,
     put,
     store_vector,
+    streamed_products,
 )
-from codl.ops.native.register_tile import products as sums_of_products
 from codl.ops.window import FLOAT
 from codl.ops.winograd import CHUNK, LEAST_TILES, MOST_CHANNELS, MOST_TILES, POINTS, SIDES
 
@@ -84,30 +82,11 @@ _LISTS = 5 * _MOST * WORD // FLOAT
 # -- transforms --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Vector:
-    """A vector of LLVM with Python's operators."""
-
-    builder: ir.IRBuilder
-    value: ir.Value
-
-    def __add__(self, other: _Vector) -> _Vector:
-        return _Vector(self.builder, self.builder.fadd(self.value, other.value, flags=_FLAGS))
-
-    def __sub__(self, other: _Vector) -> _Vector:
-        return _Vector(self.builder, self.builder.fsub(self.value, other.value, flags=_FLAGS))
-
-    def __rmul__(self, factor: float) -> _Vector:
-        same = ir.Constant(self.value.type, [factor] * LANES)
-        return _Vector(self.builder, self.builder.fmul(same, self.value, flags=_FLAGS))
-
-
-_FLAGS = ("contract",)
 _P_, _Q_ = (POINTS[6][n] for n in (1, 3))
 _P2, _Q2 = round(_P_**2, 6), round(_Q_**2, 6)
 
 
-def _input_transform(d: Sequence[_Vector]) -> list[_Vector]:
+def _input_transform(d: Sequence[Value]) -> list[Value]:
     """TRANSFORM_INPUT: B' of 4 or 6 inputs."""
     if len(d) == 4:
         return [d[2] - d[0], d[2] + d[1], d[2] - d[1], d[3] - d[1]]
@@ -118,7 +97,7 @@ def _input_transform(d: Sequence[_Vector]) -> list[_Vector]:
     return [first, p_even + p_odd, p_even - p_odd, q_even + q_odd, q_even - q_odd, last]
 
 
-def _output_transform(d: Sequence[_Vector], out: int) -> list[_Vector]:
+def _output_transform(d: Sequence[Value], out: int) -> list[Value]:
     """TRANSFORM_OUTPUT: A' of 4 or 6 sums, `out` outputs."""
     if len(d) == 4:
         return [d[0] + d[1] + d[2], d[1] - d[2] + d[3]]
@@ -128,8 +107,8 @@ def _output_transform(d: Sequence[_Vector], out: int) -> list[_Vector]:
 
 
 def _both_ways(
-    transform: Callable[[Sequence[_Vector]], list[_Vector]], points: int, at: Callable[[int, int], _Vector]
-) -> list[list[_Vector]]:
+    transform: Callable[[Sequence[Value]], list[Value]], points: int, at: Callable[[int, int], Value]
+) -> list[list[Value]]:
     """Columns transformed first, then rows, of the `points` x `points` vectors `at(row, column)`."""
     columns = [transform([at(i, j) for i in range(points)]) for j in range(points)]
     return [transform(row) for row in zip(*columns, strict=True)]
@@ -148,8 +127,8 @@ def _transform(typingctx: Any, side: Any, x: Any, x_y: Any, x_x: Any, target: An
         side, x, x_y, x_x, target, apart = args
 
         def one(points: int) -> None:
-            def read(i: int, j: int) -> _Vector:
-                return _Vector(builder, load_vector(builder, x, _at(builder, (x_y, x_x), i, j)))
+            def read(i: int, j: int) -> Value:
+                return Value(builder, load_vector(builder, x, _at(builder, (x_y, x_x), i, j)))
 
             results = _both_ways(_input_transform, points, read)
             for xi, result in enumerate(result for row in results for result in row):
@@ -173,11 +152,11 @@ def _transform_back(
         low, high = splatted(builder, low), splatted(builder, high)
 
         def one(m: int) -> None:
-            def read(i: int, j: int) -> _Vector:
+            def read(i: int, j: int) -> Value:
                 index = builder.mul(apart, number(i * SIDES[m] + j))
-                return _Vector(builder, load_vector(builder, sums, index))
+                return Value(builder, load_vector(builder, sums, index))
 
-            constant = _Vector(builder, load_vector(builder, bias, number(0)))
+            constant = Value(builder, load_vector(builder, bias, number(0)))
             for i, row in enumerate(_both_ways(partial(_output_transform, out=m), SIDES[m], read)):
                 for j, result in enumerate(row):
                     value = clamped(builder, (result + constant).value, low, high)
@@ -272,6 +251,7 @@ def _transform_inputs(
 
 _SIZES = tuple(range(LEAST_TILES, PIXELS + 1, 1 if PIXELS == 6 else 2))
 """Tiles of a register tile."""
+_products = streamed_products(_SIZES)
 
 
 @always_inlined
@@ -279,40 +259,6 @@ def _large_enough(tiles: int) -> int:
     """The smallest of `_SIZES` that holds so many tiles. What it computes beyond them is never used."""
     step = _SIZES[1] - _SIZES[0]
     return max((tiles + step - 1) // step * step, LEAST_TILES)
-
-
-@intrinsic
-def _products(
-    typingctx: Any, size: Any, a: Any, apart: Any, w: Any, steps: Any, start: Any, start_apart: Any, kept: Any,
-    soon: Any, pace: Any,
-) -> Any:  # fmt: skip
-    """Products of a register tile of `size` tiles.
-
-    Args:
-        a, apart, w, steps, soon, pace: `Factors`.
-        start, start_apart: where the sums of the first tile begin, and floats from there to the next tile's.
-        kept: where the sums go, V for each tile.
-    """
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        size, a, apart, w, steps, start, start_apart, kept, soon, pace = args
-
-        def one(tiles: int) -> None:
-            each = [(i, half * LANES) for i in range(tiles) for half in range(2)]
-            begins = [builder.add(builder.mul(start_apart, number(i)), number(half)) for i, half in each]
-            sums = sums_of_products(
-                builder,
-                Tile(tiles, prefetch=True),
-                Factors(a, apart, w, steps, soon, pace),
-                [load_vector(builder, start, at) for at in begins],
-            )
-            for (i, half), value in zip(each, sums, strict=True):
-                store_vector(builder, value, kept, number(i * V + half))
-
-        dispatched(builder, size, _SIZES, one)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 10), generate
 
 
 @once
@@ -347,7 +293,7 @@ def _multiply(
                 kept = sums + ((block * side * side + xi) * (most * V + _PADDING) + tile * V) * FLOAT
                 _products(
                     min(size, _large_enough(count - tile)), transformed + (xi * apart + tile * row) * FLOAT, row,
-                    weights, length, zeros if done == 0 else kept, 0 if done == 0 else V, kept, soon, pace,
+                    weights, length, zeros if done == 0 else kept, 0 if done == 0 else V, kept, V, soon, pace,
                 )  # fmt: skip
                 soon += pace * length * FLOAT
             weights += panel

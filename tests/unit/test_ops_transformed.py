@@ -1,20 +1,25 @@
-"""Winograd's algorithm: every number of tiles, what lies beyond the box that a part reads, and how exact it is."""
+"""Transformed convolution: every number of tiles, what lies beyond the box that a part reads, and how exact it is."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from codl.ops import REGISTRY
+from codl.ops.fft import FREQUENCIES, transformed_weights
+from codl.ops.fft import MOST_TILES as MOST_FFT_TILES
 from codl.ops.tile.dealing import makespan
-from codl.ops.winograd import MOST_TILES, balanced_sizes, by_preference
+from codl.ops.winograd import MOST_TILES, balanced_sizes, costs
 from codl.region import Region
 from tests.graphs import Builder
+from tests.heavy_reference import conv
 from tests.kernel_runner import run_node
 
 
 @pytest.mark.parametrize("cpu", [True, False])
 @pytest.mark.parametrize(
-    ("algorithm", "kernel"), [("winograd2", 3), ("winograd4", 3), ("winograd4", 5), ("winograd3", 7), ("winograd4", 9)]
+    ("algorithm", "kernel"),
+    [("winograd2", 3), ("winograd4", 3), ("winograd4", 5), ("winograd3", 7), ("winograd4", 9), ("fft", 6), ("fft", 11)],
 )
 @pytest.mark.parametrize("rows", [(0, 9), (9, 24), (5, 10), (3, 6)])
 def test_rows_that_are_not_whole_tiles_read_nothing_outside_their_box(
@@ -48,9 +53,11 @@ def test_every_number_of_tiles_of_a_work_item(algorithm: str, side: int, kernel:
         assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max(), count
 
 
-@pytest.mark.parametrize(("algorithm", "kernel", "bound"), [("winograd4", 3, 1.6e-6), ("winograd3", 7, 2.6e-6)])
-def test_the_points_keep_errors_small(algorithm: str, kernel: int, bound: float) -> None:
-    """With the points 1, -1, 2 and -2 the root mean square error of 3 x 3 taps is twice this bound."""
+@pytest.mark.parametrize(
+    ("algorithm", "kernel", "bound"), [("winograd4", 3, 1.6e-6), ("winograd3", 7, 2.6e-6), ("fft", 7, 4e-7)]
+)
+def test_errors_are_small(algorithm: str, kernel: int, bound: float) -> None:
+    """With the points 1, -1, 2 and -2 the root mean square error of Winograd's 3 x 3 taps is twice this bound."""
     b = Builder((1, 256, 24, 24))
     b.conv("x", 32, kernel, relu=False)
     graph = b.graph()
@@ -87,4 +94,54 @@ def test_cores_end_together(side: int, channels: int, cores: int) -> None:
      ((8, 7), {"winograd3"}), ((9, 9), {"winograd4"}), ((3, 5), {"winograd4"})],
 )  # fmt: skip
 def test_larger_kernels_are_divided_as_multiplies_least(kernel: tuple[int, int], expected: set[str]) -> None:
-    assert set(by_preference((1, 128, 32, 32), 128, kernel)) == expected | {"direct"}
+    assert set(costs((1, 128, 32, 32), 128, kernel)) == expected | {"direct"}
+
+
+@pytest.mark.parametrize("simd", [4, 8, 16])
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 13, 15, 29, MOST_FFT_TILES + 1])
+def test_every_number_of_tiles_by_fourier_transforms(count: int, simd: int) -> None:
+    """Of a narrow map: register tiles of every size, and more tiles than are transformed at once."""
+    b = Builder((1, 11, 11 * count, 8))
+    b.conv("x", 21, 6)
+    graph = b.graph()
+    (node,) = graph.nodes
+    x = {"x": np.random.default_rng(count).standard_normal((1, 11, 11 * count, 8)).astype(np.float32)}
+    expected, got = (run_node(graph, node, x, algorithm=name, simd=simd) for name in ("direct", "fft"))
+    assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_the_points_of_weights_are_those_of_their_transform() -> None:
+    weights = np.random.default_rng(0).standard_normal((3, 2, 7, 6)).astype(np.float32)
+    c, rest, total = transformed_weights(weights).reshape(-1, 3, 3, 2).transpose(1, 0, 2, 3).astype(np.float64)
+    for (row, column), real, imaginary in zip(FREQUENCIES, c, total - c, strict=True):
+        waves = np.exp(2j * np.pi * (row * np.arange(7)[:, None] + column * np.arange(6)) / 16) / 256
+        assert np.allclose(real + 1j * imaginary, (weights * waves).sum((2, 3)), atol=1e-7)
+    assert np.allclose(rest, total - 2 * c, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "side", "first"),
+    [
+        ((7, 7), 32, "fft"),
+        ((7, 7), 4, "direct"),
+        ((5, 5), 56, "winograd4"),
+        ((11, 11), 30, "fft"),
+        ((6, 12), 30, "direct"),
+    ],
+)
+def test_large_maps_of_large_kernels_are_computed_by_fourier_transforms(
+    kernel: tuple[int, int], side: int, first: str
+) -> None:
+    shape = (1, 64, side, side)
+    graph, node = conv(np.random.default_rng(0), shape, 64, kernel=kernel, pads=(kernel[0] // 2, kernel[1] // 2) * 2)
+    assert REGISTRY[node].algorithms(graph, node)[0] == first
+
+
+def test_a_device_without_its_kernels_runs_another_algorithm() -> None:
+    b = Builder((1, 16, 20, 20))
+    b.conv("x", 16, 7)
+    graph = b.graph()
+    (node,) = graph.nodes
+    x = {"x": np.random.default_rng(0).standard_normal((1, 16, 20, 20)).astype(np.float32)}
+    expected, got = (run_node(graph, node, x, algorithm=name, cpu=False) for name in ("winograd3", "fft"))
+    assert np.array_equal(expected, got)
