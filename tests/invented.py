@@ -64,7 +64,8 @@ def samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: flo
         made.tasks[task] = [round(40_000 + nbytes / 8)] * 5
     for task in sequence.tasks.tasks:
         if task.kind is TaskKind.KERNEL:
-            made.enqueues[task.id] = [6500, 7000, 7000, 7500, 8000]
+            launches = 3 if task.algorithm == "fft" else 1
+            made.enqueues[task.id] = [ns * launches for ns in (6500, 7000, 7000, 7500, 8000)]
     for lane, other in (LANES, LANES[::-1]):
         made.syncs[lane, other] = [30_000 if lane == "gpu" else 50_000]
         made.syncs[lane, HOST_LANE] = [60_000 if lane == "gpu" else 80_000]

@@ -30,7 +30,7 @@ __all__ = [
 STORAGES = ("float32", "float16")
 """Number formats of weights: with float16, kernel variants that store them so are measured too, and used where they are
 faster."""
-REVISION = 8
+REVISION = 9
 """Of the method: descriptions made by an older one are not used."""
 NOISE_LIMIT = 0.25
 """A description is refused when the reference kernel's times spread by more than this (half the interquartile range

@@ -21,6 +21,8 @@ PACE_TOGETHER = "pace-all"
 """The phase in which every processor runs the reference kernel at once."""
 _REFERENCE_EVERY = 12
 _COPIES = 2
+_STAYS = 768 * 1024
+"""Bytes of maps that are still in the caches when the next kernel reads them."""
 _WIDE = 8
 """Cores from which on a CPU is wide."""
 
@@ -82,8 +84,8 @@ def build_sequence(
             mine += image_probes(graph, devices.gpu.image_limits)
         mixed = [mine[index] for index in random.permutation(len(mine))]
         for probe in interleave(mixed, reference, _REFERENCE_EVERY):
-            # a network's kernel takes milliseconds to make what the next reads; by then much of it has left the caches
-            builder.probe(lane, alone(lane), probe, between=None if probe.node is reference.node else reference)
+            own = probe.node is reference.node
+            builder.probe(lane, alone(lane), probe, between=reference if not own and _ages(graph, probe) else None)
         builder.barrier()
     if devices.shared_memory:
         cpus = all(device.kind == "cpu" for device in played.values())
@@ -99,6 +101,12 @@ def build_sequence(
     builder.barrier()
     add_pace(builder, lanes, devices.shared_memory, reference)
     return Sequence(builder.build(), tuple(builder.timed), dict(builder.copies), dict(builder.transforms))
+
+
+def _ages(graph: Graph, probe: Probe) -> bool:
+    """Whether a probe's input should be older than what a kernel just wrote: in a network a large map takes
+    milliseconds to be made, and by then much of it has left the caches. Small maps have small neighbours, and stay."""
+    return sum(tensor.nbytes for _, tensor in graph.variable_inputs(probe.node)) > _STAYS
 
 
 def _together(builder: SequenceBuilder, lanes: tuple[str, ...], chosen: Series[Probe]) -> None:
