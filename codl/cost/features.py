@@ -71,8 +71,13 @@ FORMS: Mapping[str, Form] = {
         memory=("parts", "transform", "weights"),
         fixed=("launch",),
     ),
-    "vector": Form(formulas.vector, compute=("operate", "tail"), memory=("data", "weights"), fixed=("launch", "pixel")),
-    "stream": Form(formulas.stream, compute=("operate",), memory=("data", "weights"), fixed=("launch",)),
+    "vector": Form(
+        formulas.vector,
+        compute=("operate", "tail"),
+        memory=("data", "weights"),
+        fixed=("launch", "pixel", "piece"),
+    ),
+    "stream": Form(formulas.stream, compute=("operate",), memory=("data", "weights"), fixed=("launch", "piece")),
 }
 """Every formula by the name that hardware files use."""
 

@@ -87,6 +87,7 @@ def stream(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
     """Work that is bound by reading and writing, with a little arithmetic."""
     return {
         "operate": 1.0 * work.flops,
+        "piece": 1.0 * work.scattered,
         "data": 1.0 * (work.input_bytes + work.output_bytes),
         "weights": 1.0 * work.weight_bytes,
         "launch": 1.0,
@@ -105,5 +106,6 @@ def vector(work: Any, kernel: Kernel, processor: Processor) -> Quantities:
         "data": 1.0 * (work.input_bytes + work.output_bytes),
         "weights": 1.0 * work.weight_bytes,
         "pixel": pixels,
+        "piece": 1.0 * work.scattered,
         "launch": 1.0,
     }

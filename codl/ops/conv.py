@@ -60,6 +60,7 @@ class Conv(Windowed):
             "depthwise" if is_depthwise(graph, node) else "conv", window, read, out,
             in_channels=icg, operations=2.0 * icg * window.taps, weights=icg * window.taps + has_bias(node),
             added=sum(box.size for box in residual),
+            all_channels=graph.tensor(node.inputs[0]).shape[1] if is_depthwise(graph, node) else 0,
         )  # fmt: skip
 
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:

@@ -32,7 +32,10 @@ class Pool(Windowed):
     def work(self, graph: Graph, node: Node, out: Region) -> Work:
         (read,) = self.input_regions(graph, node, out)
         window = Window.of(node)
-        return window_work("pool", window, read, out, in_channels=1, operations=1.0 * window.taps)
+        channels = graph.tensor(node.inputs[0]).shape[1]
+        return window_work(
+            "pool", window, read, out, in_channels=1, operations=1.0 * window.taps, all_channels=channels
+        )
 
     def algorithms(self, graph: Graph, node: Node) -> tuple[str, ...]:
         return ("direct",)

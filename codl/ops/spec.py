@@ -56,6 +56,9 @@ class Work:
     weight_bytes: int = 0
     added_bytes: int = 0
     """Of the `input_bytes`, those of a map that is added to the sums (`codl.ops.residual`)."""
+    scattered: int = 0
+    """Pixels of which some channels are read and not their neighbours: each is a piece of memory by itself. Counted by
+    operators whose output channels each read the input channel of the same number."""
 
     @property
     def bytes(self) -> int:

@@ -34,6 +34,7 @@ def window_work(
     operations: float,
     weights: int = 0,
     added: int = 0,
+    all_channels: int = 0,
 ) -> Work:
     """The work of computing `out` from `read`, halo included.
 
@@ -42,6 +43,7 @@ def window_work(
         operations: for one element of `out`; a multiply-accumulate is two.
         weights: of one output channel, its bias included.
         added: elements read besides and added, of a residual.
+        all_channels: of the input, where a part of the channels reads its own only.
     """
     batch, channels, rows, columns = out.shape
     _, read_channels, in_h, in_w = read.shape
@@ -67,4 +69,5 @@ def window_work(
         output_bytes=size * FLOAT,
         weight_bytes=0 if out.empty else channels * weights * FLOAT,
         added_bytes=added * FLOAT,
+        scattered=batch * in_h * in_w * (read_channels < all_channels),
     )

@@ -179,6 +179,23 @@ def test_a_fused_winograd_kernel_repeats_transforms_and_weights_by_work_item() -
     assert traffic(large, halved, CPU) == large.bytes - large.weight_bytes / 2
 
 
+def test_fourier_transforms_by_hand() -> None:
+    """28 x 30 outputs of 7 x 7 taps in tiles of 10 x 10, 390 points each, whole blocks of channels, 390 points on four
+    threads in 98 rounds; more than 96 tiles in sets, each with three launches and all weights."""
+    of = kernel(form="fft", blocks={"out_channels": 16})
+    work = conv_work(28, 30, 20, 40, 7)
+    amounts = FORMS["fft"].quantities(work, of, CPU)
+    assert CPU.slots == 4
+    assert amounts["multiply"] == pytest.approx(2 * 390 * 9 * 20 * 48 * 392 / 390)
+    assert amounts["transform"] == 4 * 390 * 9 * (32 + 48)
+    assert amounts["weights"] == 4 * 390 * 20 * 48
+    assert amounts["launch"] == 3
+    large = FORMS["fft"].quantities(conv_work(100, 100, 20, 40, 7), of, CPU)
+    assert large["weights"] == 2 * amounts["weights"]
+    assert large["launch"] == 6
+    assert traffic(work, of, CPU) == work.input_bytes + work.output_bytes + amounts["weights"]
+
+
 @pytest.mark.parametrize("form_name", ["tiled", "tiled-winograd"])
 def test_bytes_of_maps_are_told_apart_by_what_is_done_with_them(form_name: str) -> None:
     of = kernel(form=form_name, tile=4, blocks={**TILES, "item_pixels": 24})

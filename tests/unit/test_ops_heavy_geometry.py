@@ -50,6 +50,22 @@ def test_work_of_a_part() -> None:
     assert work.output_bytes == 6 * 4 * 10 * 4
 
 
+def test_a_range_of_channels_lies_in_a_piece_a_pixel() -> None:
+    """Of operators that read no other channels; whole pixels follow each other in memory."""
+    rng, rows = np.random.default_rng(0), Region(((0, 1), (0, 8), (2, 4), (0, 10)))
+    pool = one_node(
+        "pool", (1, 8, 20, 20), (1, 8, 10, 10), mode="max", kernel=(2, 2), stride=(2, 2), pads=(0,) * 4,
+        dilation=(1, 1), count_include_pad=0,
+    )  # fmt: skip
+    for graph, node in (pool, conv(rng, (1, 8, 20, 20), 8, stride=(2, 2), group=8)):
+        spec = REGISTRY[node]
+        part = spec.work(graph, node, rows.along(1, 2, 5))
+        assert part.scattered == part.in_h * part.in_w > 0
+        assert spec.work(graph, node, rows).scattered == 0
+    graph, node = conv(rng, (1, 8, 20, 20), 8, stride=(2, 2))
+    assert REGISTRY[node].work(graph, node, rows.along(1, 2, 5)).scattered == 0
+
+
 def test_transposed_rows() -> None:
     weights = np.ones((4, 8, 3, 3))
     graph, node = one_node(
