@@ -33,6 +33,10 @@ TWO_MEMORIES = Assignment(
 TRAITS = DeviceTraits(cpu=True, compute_units=1, max_work_group_size=4096, simd_width=8)
 
 
+GAP = 10_000
+"""Nanoseconds between a kernel and the next."""
+
+
 def kernel_ns(work: Work) -> float:
     """100 GFLOP/s in blocks of 16 channels and 6 pixels, 10 GB/s, 20 us a launch."""
     padding = 1.0
@@ -54,7 +58,7 @@ def samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: flo
     for timed in sequence.timed:
         probe = timed.probe
         work = REGISTRY[probe.node].work(graph, probe.node, probe.region)
-        ns = kernel_ns(work)
+        ns = kernel_ns(work) - GAP
         ns *= together if timed.phase == TOGETHER else 3.0 if probe.data_type == "image" else 1.0
         made.tasks[timed.task] = [round(ns * random.lognormal(0, jitter)) for _ in range(5)]
     for task, nbytes in sequence.copies.items():
@@ -69,7 +73,7 @@ def samples(graph: Graph, sequence: Sequence, jitter: float = 0.0, together: flo
     for lane, other in (LANES, LANES[::-1]):
         made.syncs[lane, other] = [30_000 if lane == "gpu" else 50_000]
         made.syncs[lane, HOST_LANE] = [60_000 if lane == "gpu" else 80_000]
-        made.gaps[lane] = [10_000]
+        made.gaps[lane] = [GAP]
     return made
 
 

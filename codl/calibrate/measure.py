@@ -6,9 +6,10 @@ filled). A kernel's time is the lowest decile over the others, times what all of
 kernel takes typically. Where a neighbour uses a core's other half every so often, kernels alternate between two paces,
 and a median falls on either by chance.
 
-What a kernel costs is the time that it keeps its lane: from when the lane was free and the command was handed over,
-until it has ended. That is a span and the gap before it (the launch latency of the device), as the simulator, whose
-lanes have no gaps, must count it.
+What a kernel costs is the time that it keeps its lane, as the simulator, whose lanes have no gaps, must count it: its
+span, and the gap before it (the launch latency of the device). That gap tells more of the command before than of the
+kernel: where that takes milliseconds, a CPU's other threads sleep deeper. So spans are measured, and all kernels get
+the gap that follows a short command, since it counts most where kernels are short.
 """
 
 from __future__ import annotations
@@ -33,15 +34,17 @@ from codl.trace import Trace, typical
 WARM_UPS = 1
 FRESH_S = 3600.0
 """Seconds for which the rounds of an interrupted calibration count: a machine changes over a day."""
+SHORT_NS = 500_000
+"""A command is short below this."""
 PRECISE = 0.01
 """Measuring ends early when the medians are known to this relative uncertainty."""
 
 
 @dataclass
 class Samples:
-    """Times in nanoseconds, one a round: of kernels and copies by task id, of handing each of them over by the same id,
-    of waits between lanes (the host's among them) by (source, target), and of the gaps before kernels that ran back to
-    back, by lane (the launch latency)."""
+    """Times in nanoseconds, one a round: of kernels (their spans) and copies by task id, of handing each of them over
+    by the same id, of waits between lanes (the host's among them) by (source, target), and of the gaps between kernels
+    that ran back to back, the first of them a short one, by lane (the launch latency)."""
 
     tasks: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     enqueues: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -102,13 +105,16 @@ class Samples:
         """Read one round."""
         kept = {timed.task for timed in sequence.timed} | set(sequence.copies) | set(sequence.transforms)
         kept -= _left_alone(trace, sequence)
-        waiting = {timed.task for timed in sequence.timed if timed.phase in (TURNS, WAITS)}
+        probes = {timed.task for timed in sequence.timed}
+        back_to_back = {timed.task for timed in sequence.timed if timed.phase not in (TURNS, WAITS)}
+        before: dict[str, int] = {}
         for task_id, occupied in occupancy(trace, sequence.tasks).items():
+            span = trace.by_id[task_id]
             if task_id in kept:
-                self.tasks[task_id].append(occupied)
-                if task_id not in waiting:
-                    span = trace.by_id[task_id]
+                self.tasks[task_id].append(max(1, span.duration_ns) if task_id in probes else occupied)
+                if task_id in back_to_back and before.get(span.lane, SHORT_NS) < SHORT_NS:
                     self.gaps[span.lane].append(occupied - span.duration_ns)
+            before[span.lane] = span.duration_ns
         by_id, handed_over = sequence.tasks.by_id, sequence.tasks.handed_over
         for span in trace.spans:
             task = by_id[span.task_id]

@@ -55,8 +55,9 @@ class Results:
             if timed.probe.data_type == data_type:
                 times.setdefault(timed.probe, []).append(self.samples.undisturbed_ns(timed.task) * NS)
         slowdown = self.samples.slowdown(timed.task for timed in mine)
+        launch = median(self.samples.gaps[lane]) * NS
         return [
-            Timing(self.work(probe), probe.algorithm, probe.node.name, slowdown * median(seconds))
+            Timing(self.work(probe), probe.algorithm, probe.node.name, slowdown * median(seconds) + launch)
             for probe, seconds in times.items()
         ]
 

@@ -16,7 +16,7 @@ from codl.calibrate.fallback import single_node_model
 from codl.calibrate.measure import Samples, noise, occupancy
 from codl.calibrate.network import is_large, is_producer, probe_graph
 from codl.calibrate.probes import image_probes, probes
-from codl.calibrate.sequence import TOGETHER, TURNS
+from codl.calibrate.sequence import TOGETHER, TURNS, Sequence, Timed
 from codl.graph import Graph
 from codl.models.zoo import NETWORKS
 from codl.ops import REGISTRY
@@ -211,6 +211,25 @@ def test_occupancy_is_a_span_with_the_gap_before_it() -> None:
     )  # fmt: skip
     found = occupancy(Trace("measured", spans, {}), program)
     assert found == {"a": 90, "b": 100, "c": 95}  # from hand-over; from the end of `a`; started while being handed over
+
+
+def test_a_probes_time_is_its_span_and_launches_are_gaps_after_short_commands(graph: Graph) -> None:
+    probe = next(probes(graph, host=False))
+    names = ("a", "b", "c")
+    tasks = [task for name in names for task in _kernel_task(name, "gpu")]
+    program = TaskGraph("m", "p", "h", ("host", "gpu"), {}, tuple(tasks), {}, {})
+    spans = [
+        Span(f"{name}/enqueue", "host", "enqueue", "", "", n, n, n + 1) for n, name in enumerate(names)
+    ] + [
+        Span("a", "gpu", "kernel", "", "", 0, 10, 300_000),
+        Span("b", "gpu", "kernel", "", "", 0, 320_000, 9_000_000),  # 20 us after a short one
+        Span("c", "gpu", "kernel", "", "", 0, 9_070_000, 9_100_000),  # 70 us after a long one
+    ]  # fmt: skip
+    made = Samples()
+    timed = tuple(Timed(name, "gpu", phases.alone("gpu"), probe) for name in names)
+    made.add(Trace("measured", tuple(spans), {}), Sequence(program, timed, {}))
+    assert made.tasks == {"a": [299_990], "b": [8_680_000], "c": [30_000]}
+    assert made.gaps == {"gpu": [20_000]}
 
 
 def test_noise_is_half_the_interquartile_range_over_the_median() -> None:
