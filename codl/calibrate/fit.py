@@ -105,7 +105,7 @@ def fit_library(
     fitted: list[Fitted] = []
     for (kind, algorithm), group in sorted(groups.items()):
         best: list[Fitted] = []
-        least = _fastest(fitted, kind) if algorithm == FFT or algorithm in WINOGRAD else {}
+        least = _fastest(fitted, kind) if algorithm in (FFT, *WINOGRAD) else {}
         for candidate in _candidates(kind, algorithm, processor, traits, data_type):
             found = _fit(candidate, group, processor, least)
             if found and (not best or _score(found) < _WORTH * _score(best) - _NOTABLE):
@@ -115,7 +115,7 @@ def fit_library(
 
 
 def _fastest(fitted: Sequence[Fitted], kind: str) -> Mapping[str, float]:
-    """Unit times of the arithmetic of matrix kernels of a kind on a CPU, where they are shortest. Winograd's products
+    """Unit times of the arithmetic of matrix kernels of a kind on a CPU, where they are shortest. Products of transforms
     are computed by the same instructions and cannot be faster; measurements alone hardly tell them from the reading of
     weights, which is proportional to them in all but the smallest maps."""
     kernels = [one.kernel for one in fitted if one.kernel.form == "tiled" and one.kernel.when.get("kind") == kind]

@@ -8,8 +8,8 @@ sum's. Mathieu, Henaff and LeCun, "Fast Training of Convolutional Networks throu
 Rodriguez, "Very Efficient Training of Convolutional Neural Networks using Fast Fourier Transform and Overlap-and-Add"
 (2015). Three products: Gauss.
 
-Three launches: inputs transformed (`cl/fft.cl`), one matrix product for each point, sums transformed
-back. Transformed weights take 1,560 bytes for each pair of channels, and are read once.
+Three launches (`cl/fft.cl`): inputs transformed, one matrix product for each point, sums transformed back. Transformed
+weights take 1,560 bytes for each pair of channels, and are read once.
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ def program(request: KernelRequest) -> KernelProgram:
     packed, bias = f"{key}/weights/panels{block}", f"{key}/bias/padded{block}"
     ends, last = tail(node.activation, residual_of(request, channels[0]))
 
-    def launch(entry: str, arguments: tuple[Argument, ...], size: Pair, ends: tuple[Define, ...] = ()) -> Launch:
+    def launch(entry: str, arguments: tuple[Argument, ...], size: Pair, *defines: Define) -> Launch:
         sizes = ("SIMD", simd(request.device)), ("PIXELS", register_pixels(request.device))
-        return Launch("cl/fft.cl", entry, (*sizes, *ends), arguments, (*size, 1))
+        return Launch("cl/fft.cl", entry, (*sizes, *defines), arguments, (*size, 1))
 
     def launches(first: int, tiles: int) -> Iterator[Launch]:
         into = (
@@ -138,7 +138,7 @@ def program(request: KernelRequest) -> KernelProgram:
             target.argument, Constant(bias), Output(), write.offset, write.n, write.y, write.x, write.c, *out.shape[2:],
             *grid, *tile, first, out.shape[1], target.apart, *last,
         )  # fmt: skip
-        yield launch("fft_output", back, (ceil_div(out.shape[1], block), tiles), ends)
+        yield launch("fft_output", back, (ceil_div(out.shape[1], block), tiles), *ends)
 
     constants = LazyConstants(
         {
