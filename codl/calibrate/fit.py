@@ -115,9 +115,9 @@ def fit_library(
 
 
 def _fastest(fitted: Sequence[Fitted], kind: str) -> Mapping[str, float]:
-    """Unit times of the arithmetic of matrix kernels of a kind on a CPU, where they are shortest. Products of transforms
-    are computed by the same instructions and cannot be faster; measurements alone hardly tell them from the reading of
-    weights, which is proportional to them in all but the smallest maps."""
+    """Unit times of the arithmetic of matrix kernels of a kind on a CPU, where they are shortest. Products of
+    transforms are computed by the same instructions and cannot be faster; measurements alone hardly tell them from the
+    reading of weights, which is proportional to them in all but the smallest maps."""
     kernels = [one.kernel for one in fitted if one.kernel.form == "tiled" and one.kernel.when.get("kind") == kind]
     times = [time for kernel in kernels if (time := kernel.compute.get("multiply"))]
     return {"multiply": min(times)} if times else {}
