@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from codl.graph import Graph, Node
 from codl.ops import image
 from codl.ops.geometry import Moving
 from codl.ops.launch import KernelProgram, KernelRequest, Launch, Output
 from codl.ops.strided import Operand, constants, copy, operand_view
-from codl.region import Region
+from codl.ops.window import many
+from codl.region import Range, Region
 
 
 class Concat(Moving):
@@ -53,10 +56,18 @@ def starts(graph: Graph, node: Node) -> tuple[int, ...]:
 def pieces(graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
     """What `out` needs of each input, in that input's coordinates; empty on the axis where it needs nothing."""
     axis = node.integer("axis")
-    low, high = out.ranges[axis]
-    parts = []
-    for value, start in zip(node.inputs, starts(graph, node), strict=True):
-        extent = graph.tensor(value).shape[axis]
-        begin = min(max(low - start, 0), extent)
-        parts.append(out.along(axis, begin, max(begin, min(high - start, extent))))
-    return tuple(parts)
+    extents = [graph.tensor(value).shape[axis] for value in node.inputs]
+    return tuple(
+        out.along(axis, *_overlap(out.ranges[axis], start, extent))
+        for start, extent in zip(starts(graph, node), extents, strict=True)
+    )
+
+
+def _overlap(out: Range, start: int, extent: int) -> Range:
+    """What a range of the output needs of an input that begins at `start`."""
+    low, high = out[0] - start, out[1] - start
+    if many(out):
+        begin = np.clip(low, 0, extent)
+        return begin, np.maximum(begin, np.minimum(high, extent))
+    begin = min(max(low, 0), extent)
+    return begin, max(begin, min(high, extent))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from codl.ops.geometry import feature_map_dimensions, light_work
 from codl.ops.interpolation import interpolate, interpolate_by_axis, is_identity
 from codl.ops.launch import KernelProgram, KernelRequest
 from codl.ops.spec import Dimension, OpSpec, Work
-from codl.region import Region
+from codl.ops.window import many
+from codl.region import Range, Region
 
 _ONE = np.float32(1)
 _HALF = np.float32(0.5)
@@ -31,15 +33,17 @@ class Resize(OpSpec):
         return feature_map_dimensions(graph.tensor(node.output).shape)
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
-        ranges = []
+        ranges: list[tuple[Any, Any]] = []
         for axis, (start, stop) in enumerate(out.ranges):
-            low, high, _ = sources(graph, node, axis)
-            if stop <= start:
+            low, high, _ = sources(graph, node, axis)  # neither ever falls
+            if many((start, stop)):
+                ranges.append((np.asarray(low[start], np.int64), high[stop - 1] + np.int64(1)))
+            elif stop <= start:
                 place = min(start, graph.tensor(node.inputs[0]).shape[axis])
                 ranges.append((place, place))
             else:
-                ranges.append((int(low[start:stop].min()), int(high[start:stop].max()) + 1))
-        return (Region(tuple(ranges)),)
+                ranges.append((int(low[start]), int(high[stop - 1]) + 1))
+        return (Region(cast(tuple[Range, ...], tuple(ranges))),)  # of `Regions`, arrays in place of numbers
 
     def work(self, graph: Graph, node: Node, out: Region) -> Work:
         linear = node.attributes["mode"] == "linear"

@@ -64,7 +64,7 @@ class Window:
         stride, pad = self.stride[direction], self.pads[direction]
         first = lo * stride - pad
         last = (hi - 1) * stride - pad + (self.kernel[direction] - 1) * self.dilation[direction]
-        if _many(out):
+        if many(out):
             if self.padded_input:
                 count = np.minimum(last + 1 - first, extent)
                 start = np.maximum(np.minimum(first, extent - count), 0)
@@ -119,7 +119,7 @@ def _pair(value: Any) -> Pair:
     return int(first), int(second)
 
 
-def _many(out: tuple[Any, Any]) -> bool:
+def many(out: tuple[Any, Any]) -> bool:
     """Whether this range is one of `Regions`: of many boxes, none of them empty."""
     return isinstance(out[0], np.ndarray) or isinstance(out[1], np.ndarray)
 
@@ -132,7 +132,7 @@ def _clamp(start: int, stop: int, extent: int) -> Range:
 def channels_of_groups(out: Range, per_group_out: int, per_group_in: int) -> Range:
     """Input channels that a range of output channels of a grouped convolution reads."""
     lo, hi = out
-    if not _many(out) and hi <= lo:
+    if not many(out) and hi <= lo:
         return (0, 0)
     return (lo // per_group_out * per_group_in, ((hi - 1) // per_group_out + 1) * per_group_in)
 
