@@ -156,7 +156,7 @@ def _formulas(
             yield "vector", {"out_channels": block_channels(traits)}, (), 0
         return
     winograd = WINOGRAD.get(algorithm, 0)
-    if algorithm == "narrow":
+    if algorithm == "narrow" and traits.cpu:
         yield "narrow", {"in_channels": blocks("direct", traits)["in_channels"]}, (), 0
         return
     if algorithm == FFT:

@@ -36,7 +36,7 @@ class Conv(Windowed):
 
     family: ClassVar[str] = "conv"
     onnx_types: ClassVar[tuple[str, ...]] = ("Conv",)
-    for_cpus: ClassVar[frozenset[str]] = frozenset({"narrow", fft.ALGORITHM})
+    for_cpus: ClassVar[frozenset[str]] = frozenset({fft.ALGORITHM})
     tolerance: ClassVar[float] = 1e-4  # Winograd F(4,3) loses two digits; the others stay under 1e-5
 
     def input_regions(self, graph: Graph, node: Node, out: Region) -> tuple[Region, ...]:
@@ -88,7 +88,7 @@ class Conv(Windowed):
         if request.algorithm in self.for_cpus and not request.device.cpu:
             others = self.algorithms(request.graph, request.node)
             return self.program(replace(request, algorithm=next(one for one in others if one not in self.for_cpus)))
-        if request.algorithm == "narrow":
+        if request.algorithm == "narrow" and request.device.cpu:
             return narrow.program(request)
         if request.algorithm == fft.ALGORITHM:
             return fft.program(request)
