@@ -141,16 +141,6 @@ INLINE void put_point(__global float *to, int apart, VEC a, VEC b) {
   STORE(to + 2 * apart, b);
 }
 
-/* One vector of channels, of which `n` are wanted; the others may be anything. */
-static VEC channels_at(__global const float *x, int at, int n, int limit) {
-  if (n >= SIMD || at + SIMD <= limit)
-    return LOAD(x + at);
-  float each[SIMD];
-  for (int i = 0; i < SIMD; i++)
-    each[i] = i < n ? x[at + i] : 0.0f;
-  return LOAD_PRIVATE(each);
-}
-
 __kernel void fft_input(__global const float *restrict x, __global float *restrict transformed, int x_offset, int x_limit,
                         int x_n, int x_y, int x_x, int height, int width, int tile_rows, int tile_columns, int out_y,
                         int out_x, int origin_y, int origin_x, int first, int depth, int apart) {
@@ -212,13 +202,7 @@ __kernel void fft_input(__global const float *restrict x, __global float *restri
     const VEC low = (VEC)(0.0f), high = low; \
     EACH_##N(DECLARE) \
     EACH_##N(START) \
-    for (int k = 0; k < depth; k++, now += V, soon += pace) { \
-      SOON(soon); \
-      if (V > 16) \
-        SOON(soon + 16); \
-      const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD); \
-      EACH_##N(STEP) \
-    } \
+    STREAMED(N, depth) \
     EACH_##N(LEAVE) \
     break; \
   }

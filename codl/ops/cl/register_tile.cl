@@ -34,6 +34,14 @@
 #define RESUME(i) low##i = kept[2 * i]; high##i = kept[2 * i + 1];
 #define STEP(i) { const VEC v = (VEC)(a[i * apart + k]); low##i = low##i + v * w_low; high##i = high##i + v * w_high; }
 #define KEEP(i) kept[2 * i] = low##i; kept[2 * i + 1] = high##i;
+/* The steps of a tile of N whose weights are read in order from `now` on; those that come `soon` are asked for, `pace`
+   floats a step: the processor would not foresee them in time. */
+#define STREAMED(N, steps) \
+  for (int k = 0; k < steps; k++, now += V, soon += pace) { \
+    SOON_BLOCK(soon) \
+    const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD); \
+    EACH_##N(STEP) \
+  }
 
 #if RESIDUAL
 /* Reads the first `count` of V channels. */

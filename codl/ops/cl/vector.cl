@@ -20,6 +20,16 @@ typedef float UNALIGNED __attribute__((ext_vector_type(SIMD), aligned(4)));
 #define STORE(to, v) (*(__global UNALIGNED *)(to) = (v))
 #define LOAD_PRIVATE(from) (*(__private const UNALIGNED *)(from))
 #define STORE_PRIVATE(to, v) (*(__private UNALIGNED *)(to) = (v))
+
+/* One vector of channels, of which `n` are wanted; the others may be anything. */
+static inline VEC channels_at(__global const float *x, int at, int n, int limit) {
+  if (n >= SIMD || at + SIMD <= limit)
+    return LOAD(x + at);
+  float each[SIMD];
+  for (int i = 0; i < SIMD; i++)
+    each[i] = i < n ? x[at + i] : 0.0f;
+  return LOAD_PRIVATE(each);
+}
 #endif
 
 /* Weights, float32 or (WEIGHT_BYTES 2) float16, read as a VEC of float32 either way. Where the processor converts, its
@@ -56,5 +66,5 @@ typedef float weight_t;
 #if SIMD == 16
 #define SOON_BLOCK(from) { SOON(from); SOON((from) + 16); }
 #else
-#define SOON_BLOCK(from) SOON(from)
+#define SOON_BLOCK(from) { SOON(from); }
 #endif

@@ -40,13 +40,7 @@
     } else { \
       EACH_##N(RESUME) \
     } \
-    for (int k = 0; k < length; k++, now += V, soon += pace) { \
-      SOON(soon); \
-      if (V > 16) \
-        SOON(soon + 16); \
-      const VEC w_low = LOAD(now), w_high = LOAD(now + SIMD); \
-      EACH_##N(STEP) \
-    } \
+    STREAMED(N, length) \
     EACH_##N(KEEP) \
     break; \
   }
@@ -80,16 +74,6 @@
     for (int j = 0; j < IN; j++) \
       STORE_PRIVATE(target + (i * IN + j) * INPUTS_APART, t[j]); \
   } \
-}
-
-/* One vector of channels, of which `n` are wanted; the others may be anything. */
-static inline VEC channels_at(__global const float *x, int at, int n, int limit) {
-  if (n >= SIMD || at + SIMD <= limit)
-    return LOAD(x + at);
-  float each[SIMD];
-  for (int i = 0; i < SIMD; i++)
-    each[i] = i < n ? x[at + i] : 0.0f;
-  return LOAD_PRIVATE(each);
 }
 
 __kernel void winograd(__global const float *restrict x, __global const float *restrict u,

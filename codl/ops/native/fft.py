@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from codl.ops.fft import POINTS, SIDE
-from codl.ops.native.abi import LANES, f32, f32_store, integer, kernel, memory, real, splat, vload, vstore
+from codl.ops.native.abi import LANES, integer, kernel, memory, real, splat, vstore
 from codl.ops.native.activation import activate_row
 from codl.ops.native.arithmetic import Value
 from codl.ops.native.calls import always_inlined, called, once, out_of_line
@@ -27,6 +27,7 @@ from codl.ops.native.register_tile import (
     ZERO,
     V,
     add,
+    channels_at,
     load_vector,
     number,
     put,
@@ -247,12 +248,8 @@ def _copy_column(slots: int, x: int, top: int, channels: int, to: int) -> None:
         at, source = to + i * LANES * FLOAT, x + i * integer(slots, _X_Y) * FLOAT
         if top + i < 0 or top + i >= integer(slots, _HEIGHT):
             vstore(at, 0, splat(ZERO))
-        elif channels >= LANES or source + LANES * FLOAT <= limit:
-            vstore(at, 0, vload(source, 0))
         else:
-            vstore(at, 0, splat(ZERO))
-            for c in range(channels):
-                f32_store(at, c, f32(source, c))
+            vstore(at, 0, channels_at(source, channels, limit))
 
 
 @once

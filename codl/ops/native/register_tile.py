@@ -23,6 +23,8 @@ from codl.ops.native.abi import (
     f32,
     f32_store,
     fma,
+    memory,
+    splat,
     splatted,
     vload,
     vstore,
@@ -225,7 +227,20 @@ def _unaligned(instruction: Any, align: int) -> Any:
     return instruction
 
 
-# -- how single vectors leave ------------------------------------------------------------------------------------------
+# -- how single vectors come and leave --------------------------------------------------------------------------------
+
+
+@always_inlined
+def channels_at(x: int, n: int, limit: int) -> Any:
+    """One vector of channels from address x on, of which `n` are wanted, and what lies before `limit` may be read; the
+    others may be anything."""
+    if n >= LANES or x + LANES * FLOAT <= limit:
+        return vload(x, 0)
+    each = memory(LANES)
+    vstore(each, 0, splat(ZERO))
+    for c in range(n):
+        f32_store(each, c, f32(x, c))
+    return vload(each, 0)
 
 
 @always_inlined

@@ -16,8 +16,6 @@ from numba.extending import intrinsic
 
 from codl.ops.native.abi import (
     LANES,
-    f32,
-    f32_store,
     integer,
     integer_store,
     kernel,
@@ -25,7 +23,6 @@ from codl.ops.native.abi import (
     real,
     splat,
     splatted,
-    vload,
     vstore,
 )
 from codl.ops.native.activation import activate_row
@@ -42,6 +39,7 @@ from codl.ops.native.register_tile import (
     V,
     add,
     bounds,
+    channels_at,
     clamped,
     dispatched,
     load_vector,
@@ -212,12 +210,8 @@ def _copy_padded(slots: int, x: int, in_y: int, in_x: int, n: int, padded: int) 
             row, column = in_y + i, in_x + j
             if row < 0 or row >= integer(slots, _HEIGHT) or column < 0 or column >= integer(slots, _WIDTH):
                 vstore(to, 0, splat(ZERO))
-            elif n >= LANES or source + LANES * FLOAT <= limit:
-                vstore(to, 0, vload(source, 0))
             else:
-                vstore(to, 0, splat(ZERO))
-                for c in range(n):
-                    f32_store(to, c, f32(source, c))
+                vstore(to, 0, channels_at(source, n, limit))
 
 
 @once
