@@ -82,7 +82,7 @@ def calibrate(
     Args:
         assignment: who plays the CPU and the GPU.
         quick: fewer and smaller probes in fewer rounds, for tests.
-        thorough: more rounds, many minutes instead of four to five; and kernels on images on any device that has them.
+        thorough: more rounds, many minutes instead of three to four; and kernels on images on any device that has them.
             They are otherwise timed on GPUs only: CPUs have no texture units, and compile them for a minute.
         noise_limit: refuse above this noise (see `NOISE_LIMIT`).
         partial: a file for the rounds measured so far; an interrupted calibration goes on from there.
